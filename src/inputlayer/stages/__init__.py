@@ -1,0 +1,55 @@
+"""Steps on the whole sequence between the columns and the body: `InstanceNorm`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from inspect import Parameter, signature
+from typing import Any, TypeVar
+
+from inputlayer.errors import OptionError, nearest
+from inputlayer.stages.base import Plan, Stage, Steps, TwinSteps
+from inputlayer.stages.instance_norm import InstanceNorm
+
+STAGES: dict[str, type[Stage]] = {s.kind: s for s in (InstanceNorm,)}
+
+_Made = TypeVar("_Made")
+
+
+def made(registry: Mapping[str, type[_Made]], spec: Mapping[str, Any], what: str) -> _Made:
+    """Make a part from ``{"kind": ..., **options}``, the kind being one of `registry`.
+
+    Raises
+    ------
+    OptionError
+        For an unknown kind or option, or an option that is missing, naming `what`.
+
+    Examples
+    --------
+    >>> made(STAGES, {"kind": "instance_norm", "mode": "mean"}, "stage").options()
+    {'mode': 'mean'}
+    """
+    kind = spec.get("kind")
+    if not isinstance(kind, str) or kind not in registry:
+        hint = nearest(str(kind), registry)
+        raise OptionError(f"{what}: unknown kind {kind!r}. Known: {', '.join(registry)}.{hint}")
+    known = signature(registry[kind]).parameters
+    options = {name: value for name, value in spec.items() if name != "kind"}
+    for name in options:
+        if name not in known:
+            raise OptionError(f"{what}: {kind} has no option {name!r}.{nearest(name, known)}")
+    for name, parameter in known.items():
+        if parameter.default is Parameter.empty and name not in options:
+            raise OptionError(f"{what}: {kind} needs the option {name!r}")
+    return registry[kind](**options)
+
+
+def stage_from(spec: Mapping[str, Any]) -> Stage:
+    """The stage that ``{"kind": stage.kind, **stage.options()}`` describes.
+
+    >>> stage_from({"kind": "instance_norm"}).options()
+    {'mode': 'last'}
+    """
+    return made(STAGES, spec, "stage")
+
+
+__all__ = ["STAGES", "InstanceNorm", "Plan", "Stage", "Steps", "TwinSteps", "made", "stage_from"]
