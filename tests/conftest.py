@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+
+# Sums in torch depend on the number of threads: fixed, so that a test gives the same bytes on every machine.
+torch.set_num_threads(2)
+
+# A deadline would fail on a busy machine. In CI the examples are the same each time, so that a failure is the change's.
+hypothesis.settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("project")
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real data, which is no part of the project. Where it is absent, its tests are skipped."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("INPUTLAYER_DATA", default))
+    if not folder.is_dir():
+        pytest.skip("the folder of real data is absent: set INPUTLAYER_DATA to where it is")
+    return folder
