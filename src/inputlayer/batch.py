@@ -1,0 +1,231 @@
+"""Batches: the wires of many sequences at once, right-padded, with lengths; one gather each, no Python per sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inputlayer.columns.base import Ragged
+from inputlayer.encode import Encoded
+from inputlayer.fit import Fitted
+
+_POOL = 64  # batches sorted by length together when the order is shuffled
+
+
+@dataclass
+class Batch:
+    """B sequences, padded at the end to the longest, T steps.
+
+    steps {wire: (B, T, *entry)}; future {wire: (B, H, *entry)}; static {wire: (B, *entry)}; lengths (B,) int64;
+    target (B, n, K) float32 scaled, or int64 class index (-1: a class that training never saw); real (B, n, K) bool: the
+    target has a value; n is the horizon, 1, or T for per-step targets. weight (B,) float32 or None; index (B,) the
+    sequences' numbers; full: no step is padding.
+    """
+
+    steps: dict[str, Tensor]
+    future: dict[str, Tensor]
+    static: dict[str, Tensor]
+    lengths: Tensor
+    index: Tensor
+    full: bool
+    target: Tensor | None = None
+    real: Tensor | None = None
+    weight: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same batch on `device`."""
+        moved = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Tensor):
+                moved[f.name] = value.to(device, non_blocking=True)
+            elif isinstance(value, dict):
+                moved[f.name] = {k: v.to(device, non_blocking=True) for k, v in value.items()}
+        return replace(self, **moved)
+
+
+class Batches:
+    """An iterable of `Batch` over encoded sequences.
+
+    Parameters
+    ----------
+    encoded, fitted
+        What `encode` gave, and with what.
+    size
+        Sequences per batch; the last may be smaller.
+    shuffle
+        Whether the order is drawn anew each epoch. It depends on `seed` and the epoch only. Sequences of uneven length
+        are put together by length, so that little padding is needed: within pools of 64 batches when shuffled, over all
+        sequences when not. `Batch.index` says which sequence each one is.
+    targets
+        Whether batches carry targets.
+    """
+
+    def __init__(
+        self,
+        encoded: Encoded,
+        fitted: Fitted,
+        size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        targets: bool = True,
+    ) -> None:
+        self.encoded, self.schema, self.size = encoded, fitted.schema, size
+        self.shuffle, self.seed, self.targets, self.epoch = shuffle, seed, targets, 0
+        index = encoded.index
+        self.start, self.length, self.ahead = (torch.from_numpy(a) for a in (index.start, index.length, index.ahead))
+        self.uneven = bool(len(index)) and int(index.length.min()) < int(index.length.max())
+        self.packed = {d: torch.from_numpy(a) for d, a in encoded.packed.items()}
+        self.cells = {n: torch.from_numpy(r.flat) for n, r in encoded.ragged.items()}
+        self.weight = torch.from_numpy(encoded.weight) if encoded.weight is not None else None
+        self._wires = {
+            place: [w for n in names for w in (encoded.slots | encoded.ragged) if w == n or w.startswith(f"{n}.")]
+            for place, names in (
+                ("steps", self.schema.steps),
+                ("future", self.schema.future),
+                ("static", self.schema.static),
+                ("target", self.schema.targets if targets else ()),
+            )
+        }
+        self.horizon = self.schema.horizon
+        # One gather fetches look-back and horizon together where every window is whole and its target follows it.
+        self.whole = (
+            not self.cells
+            and not self.uneven
+            and bool(len(index))
+            and (not self.horizon or bool((index.ahead == index.start + index.length).all()))
+            and self.schema.sequence.kind == "windows"
+        )
+
+    def __len__(self) -> int:
+        return -(-len(self.start) // self.size)
+
+    @property
+    def sequences(self) -> int:
+        """How many sequences there are."""
+        return len(self.start)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next iteration takes."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        for chosen in self._order():
+            yield self.gather(chosen)
+
+    def _order(self) -> tuple[Tensor, ...]:
+        count = len(self.start)
+        if not self.shuffle:
+            whole = torch.argsort(self.length, stable=True) if self.uneven else torch.arange(count)
+            return whole.split(self.size)
+        draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(count, generator=draw)
+        if not self.uneven:
+            return order.split(self.size)
+        pools = order.split(self.size * _POOL)
+        batches = [b for p in pools for b in p[torch.argsort(self.length[p], stable=True)].split(self.size)]
+        return tuple(batches[i] for i in torch.randperm(len(batches), generator=draw).tolist())
+
+    def padding(self) -> float:
+        """The share of steps that are padding, over one epoch."""
+        held = sum(int(self.length[b].max()) * len(b) for b in self._order())
+        return 1.0 - int(self.length.sum()) / held if held else 0.0
+
+    def gather(self, chosen: Tensor) -> Batch:
+        """The batch of the sequences numbered `chosen`, (B,) int64."""
+        start, length, ahead = self.start[chosen], self.length[chosen], self.ahead[chosen]
+        if self.whole:
+            batch = self._windows(start, length)
+        else:
+            batch = self._uneven(start, length, ahead)
+        batch.index = chosen
+        batch.static = {w: self._entry(self._rows(w, ahead), w) for w in self._wires["static"]}
+        batch.weight = self.weight[ahead] if self.weight is not None else None
+        if not self.targets:
+            batch.target = batch.real = None
+        return batch
+
+    def _windows(self, start: Tensor, length: Tensor) -> Batch:
+        steps = int(length[0])
+        span = steps + self.horizon
+        fetched = {}
+        for dtype, packed in self.packed.items():
+            rows, width = packed.shape
+            # Each row of this view is one window: they overlap in memory, and only the batch's own are copied.
+            view = packed.as_strided((rows - span + 1, span * width), (width, 1))
+            fetched[dtype] = view.index_select(0, start).view(-1, span, width)
+        batch = Batch(
+            {w: self._cut(fetched, w, 0, steps) for w in self._wires["steps"]},
+            {w: self._cut(fetched, w, steps, span) for w in self._wires["future"]},
+            {},
+            length,
+            length,
+            True,
+        )
+        ahead = (steps, span) if self.horizon else (steps - 1, steps)
+        self._add_target(batch, {w: self._cut(fetched, w, *ahead) for w in self._wires["target"]}, None)
+        return batch
+
+    def _cut(self, fetched: dict[str, Tensor], name: str, first: int, last: int) -> Tensor:
+        slot = self.encoded.slots[name]
+        part = fetched[slot.dtype][:, first:last]
+        return part[..., slot.start] if not slot.shape else part[..., slot.start : slot.stop].unflatten(-1, slot.shape)
+
+    def _uneven(self, start: Tensor, length: Tensor, ahead: Tensor) -> Batch:
+        longest = int(length.max()) if len(length) else 0
+        place = torch.arange(longest)
+        padded = place >= length[:, None]
+        at = torch.where(padded, start[:, None], start[:, None] + place)
+        full = not bool(padded.any())
+        steps = {w: self._padded(self._rows(w, at), w, padded, full) for w in self._wires["steps"]}
+        later = ahead[:, None] + torch.arange(self.horizon)
+        future = {w: self._entry(self._rows(w, later), w) for w in self._wires["future"]}
+        batch = Batch(steps, future, {}, length, length, full)
+        if self._wires["target"]:
+            count = self.encoded.index.targets
+            rows = ahead[:, None] + torch.arange(count) if count else at
+            wires = {w: self._entry(self._rows(w, rows), w) for w in self._wires["target"]}
+            self._add_target(batch, wires, None if count else padded)
+        return batch
+
+    def _rows(self, name: str, at: Tensor) -> Tensor:
+        """The entries of wire `name` at rows `at` (...), flat: (..., width)."""
+        if name in self.cells:
+            source = self.cells[name].reshape(len(self.cells[name]), -1)
+        else:
+            slot = self.encoded.slots[name]
+            source = self.packed[slot.dtype][:, slot.start : slot.stop]
+        return source[at]
+
+    def _entry(self, rows: Tensor, name: str) -> Tensor:
+        source = self.encoded.ragged.get(name)
+        shape = source.flat.shape[1:] if isinstance(source, Ragged) else self.encoded.slots[name].shape
+        return rows.unflatten(-1, shape) if shape else rows[..., 0]
+
+    def _padded(self, rows: Tensor, name: str, padded: Tensor, full: bool) -> Tensor:
+        if not full:
+            # Padding is written as what "missing" looks like: it is masked by the lengths, and harmless where it is not.
+            rows = rows.masked_fill(padded[..., None], np.nan if rows.dtype == torch.float32 else 0)
+        return self._entry(rows, name)
+
+    def _add_target(self, batch: Batch, wires: dict[str, Tensor], padded: Tensor | None) -> None:
+        if not wires:
+            return
+        stacked = torch.stack(list(wires.values()), dim=-1)
+        if stacked.dtype == torch.float32:
+            batch.target, batch.real = stacked, ~torch.isnan(stacked)
+        else:
+            first = self.schema.columns[self.schema.targets[0]].first_class
+            codes = stacked.long()
+            batch.target, batch.real = (codes - first).clamp_min(-1), codes > 0
+        if padded is not None:
+            batch.real = batch.real & ~padded[..., None]

@@ -1,0 +1,65 @@
+"""A table read block by block, each cell accepted by its column's kind: the one loop that fit and encode share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from inputlayer.columns.base import Where
+from inputlayer.columns.timestamp import Timestamp
+from inputlayer.errors import Problems
+from inputlayer.progress import progress
+from inputlayer.schema import Schema, check_columns
+from inputlayer.sequence.base import order_values
+from inputlayer.table import Table
+
+
+@dataclass
+class Block:
+    """Consecutive rows of a table: the raw frame, accepted values by column, and the order column as numbers."""
+
+    first_row: int
+    frame: pl.DataFrame
+    values: dict[str, Any]
+    order: np.ndarray | None
+
+
+def accepted(
+    schema: Schema, table: Table, problems: Problems, *, targets: bool, weight: bool, title: str, first_row: int = 0
+) -> Iterator[Block]:
+    """Read `table` in blocks, noting every bad cell in `problems`. Missing columns end it at once.
+
+    `targets` and `weight` say whether the target and weight columns are read.
+    """
+    needed = schema.needed(targets=targets)
+    if weight and schema.weight is not None:
+        needed.append(schema.weight)
+    check_columns(table, needed, problems)
+    problems.raise_if_any()
+    read = [n for n in schema.columns if n in needed]
+    with progress(title, table.height) as advance:
+        for frame in table.blocks(needed):
+            yield _block(schema, frame, read, problems, first_row)
+            first_row += frame.height
+            advance(frame.height)
+
+
+def _block(schema: Schema, frame: pl.DataFrame, read: list[str], problems: Problems, first_row: int) -> Block:
+    values = {n: schema.columns[n].accept(frame[n], Where(n, first_row, problems)) for n in read}
+    order = None
+    name = schema.sequence.order_name
+    if name is not None:
+        where = Where(name, first_row, problems)
+        column = schema.columns.get(name)
+        order = (
+            column.order_values(values[name], where) if isinstance(column, Timestamp) else order_values(frame[name], where)
+        )
+    for key in schema.sequence.by_names:
+        missing = frame[key].is_null().to_numpy()
+        if missing.any():
+            Where(key, first_row, problems).add("has no value, so the row belongs to no series", missing, frame[key])
+    return Block(first_row, frame, values, order)

@@ -1,0 +1,273 @@
+"""The contract of a column kind.
+
+A kind is one file here: a frozen dataclass of what the user chose (`Column`), a frozen dataclass of what was learnt from
+the training rows (`State`), and an `nn.Module` that turns the wires of all columns of the kind into their part of
+`Steps` (`ColumnModule`). The road of one column:
+
+    raw cells --accept--> values --learn, merge, finish--> State                   (fitted half, training rows only)
+    values --encode(state)--> wires --ColumnModule--> Part                         (the same at training and serving)
+    network output --back(state)--> raw units
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self, get_args
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from inputlayer.errors import OptionError, Problems, nearest
+
+if TYPE_CHECKING:
+    from inputlayer.graph import Graph
+
+Role = Literal["observed", "known", "static", "target"]
+DType = Literal["float32", "int32", "uint8"]
+
+
+class Where(NamedTuple):
+    """Where a block of cells comes from, and the collector its problems go to."""
+
+    column: str
+    first_row: int
+    problems: Problems
+
+    def add(self, what: str, bad: np.ndarray, values: pl.Series, remedy: str = "") -> None:
+        """Note the rows where the mask `bad` (rows,) is set, with their raw values."""
+        at = np.flatnonzero(bad)
+        if len(at):
+            shown = [values[int(i)] for i in at[:5]]
+            rows = (at + self.first_row).tolist()
+            self.problems.add(what, column=self.column, rows=rows, values=shown, remedy=remedy)
+
+
+class Wire(NamedTuple):
+    """The type of one wire: dtype, shape of one row's entry, and whether a row holds a number of entries of its own."""
+
+    dtype: DType
+    shape: tuple[int, ...] = ()
+    ragged: bool = False
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Entries of uneven number per row: row i holds ``flat[offsets[i]:offsets[i + 1]]``.
+
+    `flat` (total, ...), `offsets` (rows + 1,) int64.
+    """
+
+    flat: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Entries of each row, (rows,) int64."""
+        return np.diff(self.offsets)
+
+
+Wires = dict[str, "np.ndarray | Ragged"]
+"""What `encode` gives, by suffix: ``{"": array}`` for a single wire, ``{"parts": a, "elapsed": b}`` for several."""
+
+
+def wire_name(column: str, suffix: str) -> str:
+    """The name of a column's wire among those of all columns.
+
+    >>> wire_name("load", ""), wire_name("date", "parts")
+    ('load', 'date.parts')
+    """
+    return f"{column}.{suffix}" if suffix else column
+
+
+class Statistic(Protocol):
+    """What `learn` gathers of one block; merged in block order."""
+
+    def merge(self, other: Self) -> Self:
+        """Return the statistic of both blocks, `self` being the earlier."""
+        ...
+
+
+@dataclass(frozen=True)
+class State:
+    """What one column learnt: JSON values, tuples of them, and NumPy arrays (kept as tensors in the artefact)."""
+
+
+class Part(NamedTuple):
+    """What a kind's module gives of its columns, to be joined with those of the others.
+
+    values (B, T, C) scaled and filled; present (B, T, C) bool, False where the raw value was missing;
+    extras (B, T, E). A part that a kind does not have is None.
+    """
+
+    values: Tensor | None = None
+    present: Tensor | None = None
+    extras: Tensor | None = None
+
+
+class TwinPart(NamedTuple):
+    """`Part` in an ONNX graph: the names of its tensors."""
+
+    values: str | None = None
+    present: str | None = None
+    extras: str | None = None
+
+
+class ColumnModule(nn.Module):
+    """The trained half of all columns of one kind that share a role.
+
+    One module for all of them, so that 300 numbers cost one operation, not 300. Subclasses set in ``__init__``:
+    `channels`, the names of its ``values``; `held`, per channel, whether a gap holds the last value seen (forward fill);
+    `extras`, the names of its extras.
+
+    Shape: wires (B, T, *entry) by wire name -> Part of (B, T, C), (B, T, C), (B, T, E). For known-future columns T is
+    the horizon; for static ones it is 1.
+    """
+
+    channels: tuple[str, ...] = ()
+    held: tuple[bool, ...] = ()
+    extras: tuple[str, ...] = ()
+
+    def forward(self, wires: Mapping[str, Tensor]) -> Part:
+        """Wires -> Part. What stands at padded steps is overwritten afterwards, so it may be anything finite."""
+        raise NotImplementedError
+
+    def onnx(self, g: Graph, wires: Mapping[str, str]) -> TwinPart:
+        """The same, in a graph: names of wire tensors -> names of part tensors."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Example:
+    """Cells for the contract tests of a kind.
+
+    `train` is learnt from, `probe` is encoded; `wires`, if given, are the probe's wires worked out by hand, by suffix
+    (a list per row for ragged wires).
+    """
+
+    column: Column
+    train: Sequence[Any]
+    probe: Sequence[Any]
+    wires: Mapping[str, Sequence[Any]] | None = None
+    dtype: Any = None
+    tolerance: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """What a column holds and what the user chose for it. One subclass, in one file, per kind.
+
+    Class attributes: `kind`, its name in files; `State`, the class of what it learns; `invertible`, whether `back` undoes
+    `encode`; `steps`, whether a cell can hold the steps of a sequence (``Cells(steps=...)``);
+    `first_class`, the code of the first class where the kind can be a target of classes (smaller codes are no class).
+    """
+
+    role: Role = "observed"
+
+    kind: ClassVar[str]
+    State: ClassVar[type[State]]
+    invertible: ClassVar[bool] = True
+    steps: ClassVar[bool] = False
+    first_class: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        choose("role", self.role, get_args(Role))
+
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments that differ from the defaults, as JSON values."""
+        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
+
+    # -- fitted half ------------------------------------------------------------------------------------------------
+
+    def accept(self, values: pl.Series, where: Where) -> Any:
+        """Raw cells -> canonical values of this kind (rows in the same order), noting each bad cell in `where`.
+
+        Missing cells become the kind's own missing mark (NaN, None, ...). Never raises for a bad cell.
+        """
+        raise NotImplementedError
+
+    def learn(self, values: Any, first_row: int) -> Statistic:
+        """The statistic of one block of accepted values; `first_row` counts from the table's first training row."""
+        raise NotImplementedError
+
+    def finish(self, statistic: Statistic, where: Where) -> State:
+        """The merged statistic -> State; notes a problem where nothing can be learnt (all values missing)."""
+        raise NotImplementedError
+
+    def wires(self, state: Any) -> dict[str, Wire]:
+        """The type of each wire, by suffix."""
+        raise NotImplementedError
+
+    def encode(self, values: Any, state: Any) -> Wires:
+        """Accepted values -> wires (rows, *entry). Row i depends on value i only; missing and unseen never fail."""
+        raise NotImplementedError
+
+    def missing(self, wires: Wires) -> np.ndarray:
+        """Which rows held no value, (rows,) bool, from the wires: NaN in floats, 0 in codes, no entries in ragged ones."""
+        wire = next(iter(wires.values()))
+        if isinstance(wire, Ragged):
+            return wire.lengths == 0
+        mask = np.isnan(wire) if wire.dtype == np.float32 else wire == 0
+        return mask.reshape(len(mask), -1).any(axis=1)
+
+    def back(self, y: np.ndarray, state: Any) -> np.ndarray:
+        """Undo `encode`: (...) scaled values or class indices -> raw units, float64 or labels, same shape."""
+        raise NotImplementedError
+
+    def describe(self, state: Any) -> dict[str, Any]:
+        """What was learnt, for people: JSON values, no NaN, never empty."""
+        raise NotImplementedError
+
+    # -- trained half -----------------------------------------------------------------------------------------------
+
+    @classmethod
+    def module(cls, columns: Mapping[str, tuple[Any, Any]]) -> ColumnModule:
+        """The module of all columns of this kind in one role, from ``{name: (column, state)}``."""
+        raise NotImplementedError
+
+    # -- twin ---------------------------------------------------------------------------------------------------------
+
+    def onnx(self, g: Graph, x: str, state: Any) -> dict[str, str]:
+        """`encode` in a graph: the name of the raw input -> names of wire tensors by suffix."""
+        raise NotImplementedError
+
+    def onnx_input(self, state: Any) -> tuple[Any, tuple[int | str, ...]]:
+        """NumPy dtype and trailing shape of this column's raw graph input."""
+        raise NotImplementedError
+
+    def onnx_values(self, values: Any, state: Any) -> np.ndarray:
+        """Accepted values -> the array fed to the raw graph input."""
+        raise NotImplementedError
+
+    def onnx_back(self, g: Graph, y: str, state: Any) -> str:
+        """`back` in a graph."""
+        raise NotImplementedError
+
+    # -- contract -----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        """Cells for the contract tests: at least three, one with wires worked out by hand."""
+        raise NotImplementedError
+
+
+def choose(option: str, value: object, allowed: Sequence[object]) -> None:
+    """Refuse an option value that is not among `allowed`.
+
+    >>> choose("fill", "men", ["mean", "zero"])
+    Traceback (most recent call last):
+    ...
+    inputlayer.errors.OptionError: fill='men' is not one of 'mean', 'zero'. Did you mean 'mean'?
+    """
+    if value not in allowed:
+        names = [a for a in allowed if isinstance(a, str)]
+        hint = nearest(value, names) if isinstance(value, str) else ""
+        raise OptionError(f"{option}={value!r} is not one of {', '.join(map(repr, allowed))}.{hint}")
+
+
+def stack(wires: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
+    """Stack the scalar wires `names`, each (B, T), into (B, T, len(names))."""
+    return torch.stack([wires[name] for name in names], dim=-1)

@@ -1,0 +1,106 @@
+"""Fitting: what the columns learn from the training rows, in one pass over fixed blocks, and the receipt of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from inputlayer.blocks import Block, accepted
+from inputlayer.columns.base import State, Where
+from inputlayer.errors import Problems
+from inputlayer.receipt import Receipt, ReceiptWriter
+from inputlayer.schema import Schema
+from inputlayer.sequence import Windows
+from inputlayer.statistics import Gaps
+from inputlayer.table import Table
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The step of the order column: `step` in its units (microseconds for times); regular: whether every gap is that.
+
+    `timed` says whether it holds times.
+    """
+
+    step: float
+    regular: bool
+    timed: bool
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The fitted half: each column's state, the receipt, and the clock of the order column where there is one."""
+
+    schema: Schema
+    states: dict[str, State]
+    receipt: Receipt
+    clock: Clock | None
+
+
+def fit(schema: Schema, table: Table) -> Fitted:
+    """Learn every column's state from `table`, which must hold training rows only.
+
+    Raises
+    ------
+    TableError
+        With every problem of the table: missing columns, bad cells, columns without a value, too few rows.
+    """
+    problems = Problems()
+    statistics: dict[str, Any] = {}
+    writer = ReceiptWriter(schema)
+    gaps: Gaps | None = None
+    timed = False
+    for block in accepted(schema, table, problems, targets=True, weight=True, title="Learning the input layer"):
+        for name, values in block.values.items():
+            seen = schema.columns[name].learn(values, block.first_row)
+            statistics[name] = statistics[name].merge(seen) if name in statistics else seen
+        writer.add(block)
+        if block.order is not None and block.order.dtype == np.int64:
+            found = Gaps.of(block.order)
+            gaps = gaps.merge(found) if gaps is not None else found
+            timed = is_timed(schema, block)
+    receipt = writer.receipt()
+    _enough_rows(schema, receipt, problems)
+    problems.raise_if_any()
+    states = {n: schema.columns[n].finish(s, Where(n, 0, problems)) for n, s in statistics.items()}
+    problems.raise_if_any()
+    return Fitted(schema, states, receipt, _clock(receipt, gaps, timed))
+
+
+def is_timed(schema: Schema, block: Block) -> bool:
+    """Whether the order column holds times."""
+    name = schema.sequence.order_name
+    if name is None:
+        return False
+    column = schema.columns.get(name)
+    return block.frame[name].dtype.is_temporal() or (column is not None and column.kind == "timestamp")
+
+
+def _clock(receipt: Receipt, gaps: Gaps | None, timed: bool) -> Clock | None:
+    if gaps is None or not gaps.gcd or not receipt.keys:
+        return None
+    steps = int(receipt.counts.sum()) - len(receipt.counts)
+    if not steps:
+        return None
+    mean = float((receipt.last - receipt.first).sum()) / steps
+    # Up to 1 % of the steps may be longer than the common one: a sensor that was off for a day still has its clock.
+    return Clock(float(gaps.gcd), mean <= 1.01 * gaps.gcd, timed)
+
+
+def _enough_rows(schema: Schema, receipt: Receipt, problems: Problems) -> None:
+    if not receipt.rows:
+        problems.add("the table has no rows")
+        return
+    sequence = schema.sequence
+    if not isinstance(sequence, Windows):
+        return
+    least = (1 if sequence.pad_short else sequence.length) + sequence.horizon
+    if receipt.counts.max() < least:
+        series = [f"series {k!r} has {n}" if k else f"it has {n}" for k, n in zip(receipt.keys, receipt.counts, strict=True)]
+        shown = ", ".join(series[:5]) + (f" and {len(series) - 5} more" if len(series) > 5 else "")
+        problems.add(
+            f"a window needs {least} rows (length {sequence.length} + horizon {sequence.horizon}), {shown}",
+            remedy="Give more rows, or a smaller length or horizon",
+        )

@@ -1,0 +1,90 @@
+"""Network: InputLayer -> body -> head, and the way back; nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from inputlayer.batch import Batch
+from inputlayer.bodies.base import Body
+from inputlayer.errors import OptionError
+from inputlayer.heads import Classes, Regression
+from inputlayer.heads.base import Head
+from inputlayer.layer import InputLayer
+
+
+class Network(nn.Module):
+    """The three parts in one module.
+
+    Shape: Batch -> (B, n, K, Q), after the stages' way back: scaled units of K targets and Q quantiles, or logits with
+    K = 1 and Q classes; n is the horizon, 1, or T for per-step targets.
+    """
+
+    def __init__(self, layer: InputLayer, body: nn.Module, head: Head | None = None) -> None:
+        super().__init__()
+        self.layer, self.body = layer, body
+        self.head = head if head is not None else default_head(layer)
+        if classes(layer) != isinstance(self.head, Classes):
+            wanted = "il.Classes()" if classes(layer) else "il.Regression()"
+            raise OptionError(
+                f"head={type(self.head).__name__}: the target {layer.schema.target!r} is a"
+                f" {layer.schema.columns[layer.schema.targets[0]].kind}, which needs {wanted}"
+            )
+
+    def build(self) -> None:
+        """Draw the weights of body and head, now that the layer's sizes are known."""
+        plan = self.layer.plan
+        if isinstance(self.head, Classes):
+            column = self.layer.schema.columns[self.layer.schema.targets[0]]
+            state = self.layer.learnt.states[self.layer.schema.targets[0]]
+            self.head.set_classes(*column.classes(state))
+        outputs = self.head.outputs(plan)
+        if isinstance(self.body, Body):
+            self.body.build(plan, outputs)
+        width = getattr(self.body, "width", None)
+        if not isinstance(width, int):
+            raise OptionError(
+                f"body={type(self.body).__name__}: a body needs an attribute `width`, the size of the last axis of what"
+                " its forward(x, lengths, future, key) returns"
+            )
+        self.head.build(width, bool(getattr(self.body, "direct", False)), plan)
+
+    def forward(self, batch: Batch) -> Tensor:
+        inputs = self.layer(batch)
+        hidden = self.body(inputs.x, inputs.lengths, inputs.future, inputs.key)
+        y: Tensor = self.head(hidden)
+        return self.layer.back(y, inputs)
+
+    def loss(self, y: Tensor, batch: Batch) -> Tensor:
+        """The mean loss over real target steps, weighted."""
+        return self.head.loss(y, batch.target, batch.real, batch.weight)
+
+    def raw(self, y: Tensor) -> np.ndarray:
+        """The output in raw units, (B, n, K, Q) float64; for classes probabilities, (B, n, 1, classes)."""
+        if isinstance(self.head, Classes):
+            probabilities: np.ndarray = torch.softmax(y.detach().double(), dim=-1).cpu().numpy()
+            return probabilities
+        return self.layer.raw(y)
+
+
+def classes(layer: InputLayer) -> bool:
+    """Whether the target is a class."""
+    return layer.schema.columns[layer.schema.targets[0]].kind != "number"
+
+
+def default_head(layer: InputLayer) -> Head:
+    """The head that the target's kind decides."""
+    return Classes() if classes(layer) else Regression()
+
+
+def describe(network: Network) -> dict[str, Any]:
+    """Body and head by kind and options, as JSON values; a body of the user's own by its class name."""
+    body = network.body
+    known = isinstance(body, Body)
+    return {
+        "body": {"kind": body.kind, **body.options()} if known else {"kind": None, "class": type(body).__name__},
+        "head": {"kind": network.head.kind, **network.head.options()},
+    }

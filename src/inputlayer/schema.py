@@ -1,0 +1,254 @@
+"""The schema: columns, the sequence they make, and the target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+from inputlayer.columns import KINDS
+from inputlayer.columns.base import Column
+from inputlayer.errors import InputLayerError, OptionError, Problem, Problems, SchemaError, headed, nearest
+from inputlayer.sequence import SEQUENCES, Sequence, Windows
+from inputlayer.sequence.base import as_names
+from inputlayer.table import Table
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a table holds and what is to be learnt from it.
+
+    Parameters
+    ----------
+    columns
+        Column name -> its kind (`Number`, `Category`, `Flag`, `Timestamp`, `Series`).
+    sequence
+        Which rows make one sequence: `Windows`, `Groups` or `Cells`.
+    target
+        The column, or columns, to predict. Its kind decides head and loss.
+    weight
+        A column of row weights: they count in the loss, and are never an input.
+
+    Raises
+    ------
+    SchemaError
+        With everything that contradicts itself, in one message.
+
+    Examples
+    --------
+    >>> import inputlayer as il
+    >>> schema = il.Schema(
+    ...     columns={"date": il.Timestamp(), "load": il.Number(), "site": il.Category(role="static")},
+    ...     sequence=il.Windows("date", length=336, horizon=96, by="site"),
+    ...     target="load",
+    ... )
+    >>> schema.steps, schema.future, schema.static
+    (('date', 'load'), ('date',), ('site',))
+    """
+
+    columns: Mapping[str, Column]
+    sequence: Sequence
+    target: str | tuple[str, ...]
+    weight: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", dict(self.columns))
+        if isinstance(self.target, list):
+            object.__setattr__(self, "target", tuple(self.target))
+        problems = _contradictions(self)
+        if problems:
+            raise SchemaError(headed(problems, "the schema contradicts itself"))
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The target columns."""
+        return as_names(self.target)
+
+    @property
+    def horizon(self) -> int:
+        """Rows predicted ahead; 0 where nothing lies ahead."""
+        return self.sequence.horizon if isinstance(self.sequence, Windows) else 0
+
+    @property
+    def past_targets(self) -> tuple[str, ...]:
+        """The targets whose past is an input, so that they are needed at prediction too."""
+        if not self.sequence.past_targets:
+            return ()
+        return tuple(t for t in self.targets if self.columns[t].role != "target")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Every column that the network sees."""
+        hidden = {n for n, c in self.columns.items() if c.role == "target"} | set(self.targets)
+        return tuple(n for n in self.columns if n not in hidden or n in self.past_targets)
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The inputs that have a value at each step, the targets' past first."""
+        cell = self.sequence.steps_column
+        if cell is not None:
+            return (cell,)
+        names = [n for n in self.inputs if self.columns[n].role != "static"]
+        return tuple(sorted(names, key=lambda n: n not in self.past_targets))
+
+    @property
+    def static(self) -> tuple[str, ...]:
+        """The inputs that have one value for the whole sequence."""
+        return tuple(n for n in self.inputs if n not in self.steps)
+
+    @property
+    def future(self) -> tuple[str, ...]:
+        """The inputs known over the horizon. A time that orders the rows is always known ahead."""
+        if not self.horizon:
+            return ()
+        return tuple(n for n in self.steps if self.columns[n].role == "known" or self._orders(n))
+
+    def _orders(self, name: str) -> bool:
+        return name == self.sequence.order_name and self.columns[name].kind == "timestamp"
+
+    def needed(self, *, targets: bool) -> list[str]:
+        """The table's columns that are read: with all targets, or only with those whose past is an input."""
+        names = [n for n in self.columns if targets or n in self.inputs]
+        extra = [*self.sequence.by_names, *as_names(self.sequence.order_name)]
+        return list(dict.fromkeys([*names, *extra]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values, kinds by name."""
+        described: dict[str, Any] = {
+            "columns": {n: {"kind": c.kind, **c.options()} for n, c in self.columns.items()},
+            "sequence": {"kind": self.sequence.kind, **self.sequence.options()},
+            "target": self.target if isinstance(self.target, str) else list(self.target),
+        }
+        return described if self.weight is None else {**described, "weight": self.weight}
+
+    @classmethod
+    def from_dict(cls, described: Mapping[str, Any]) -> Schema:
+        """The schema that `to_dict` described.
+
+        Raises
+        ------
+        SchemaError
+            For an unknown kind or option, all of them in one message.
+        """
+        problems = Problems()
+        unknown = set(described) - {"columns", "sequence", "target", "weight"}
+        for name in sorted(unknown):
+            problems.add(f"unknown key {name!r}.{nearest(name, ['columns', 'sequence', 'target', 'weight'])}")
+        for name in ("columns", "sequence", "target"):
+            if name not in described:
+                problems.add(f"the key {name!r} is missing")
+        columns = described.get("columns", {})
+        if not isinstance(columns, Mapping):
+            problems.add("'columns' is no table of columns")
+            columns = {}
+        built = {n: _built(KINDS, spec, f"column {n!r}", problems) for n, spec in columns.items()}
+        sequence = _built(SEQUENCES, described.get("sequence", {}), "sequence", problems)
+        if problems:
+            raise SchemaError(headed(list(problems), "the schema cannot be read"))
+        target = described["target"]
+        return cls(built, sequence, target if isinstance(target, str) else tuple(target), described.get("weight"))
+
+
+def _built(registry: Mapping[str, Any], spec: Any, what: str, problems: Problems) -> Any:
+    """One column or sequence from ``{"kind": ..., **options}``; notes what does not fit."""
+    if not isinstance(spec, Mapping) or "kind" not in spec:
+        problems.add(f"{what} needs a kind: one of {', '.join(registry)}")
+        return None
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items() if k != "kind"}
+    known = registry.get(spec["kind"])
+    if known is None:
+        problems.add(
+            f"{what}: unknown kind {spec['kind']!r}. Known: {', '.join(registry)}.{nearest(str(spec['kind']), registry)}"
+        )
+        return None
+    names = [f.name for f in fields(known)]
+    for name in set(options) - set(names):
+        problems.add(f"{what}: {spec['kind']} has no option {name!r}.{nearest(name, names)}")
+    for field in fields(known):
+        if field.default is MISSING and field.default_factory is MISSING and field.name not in options:
+            problems.add(f"{what}: {spec['kind']} needs the option {field.name!r}")
+    try:
+        return known(**{k: v for k, v in options.items() if k in names})
+    except InputLayerError as error:
+        problems.add(f"{what}: {error}")
+    except TypeError as error:
+        problems.add(f"{what}: {error}")
+    return None
+
+
+def _contradictions(schema: Schema) -> list[Problem]:
+    problems = Problems()
+    columns, sequence = schema.columns, schema.sequence
+    if not isinstance(sequence, Sequence):
+        raise SchemaError(f"sequence={sequence!r}: give il.Windows(...), il.Groups(...) or il.Cells(...)")
+    for name, column in columns.items():
+        if not isinstance(column, Column):
+            problems.add(f"is {column!r}, which is no column kind. Write il.Number(), il.Category(), ...", column=name)
+    if problems:
+        return list(problems)
+    if not schema.targets:
+        problems.add("no target is named")
+    for target in schema.targets:
+        if target not in columns:
+            problems.add(f"the target is not among the columns.{nearest(target, columns)}", column=target)
+    if problems:
+        return list(problems)
+    _check_targets(schema, problems)
+    _check_roles(schema, problems)
+    cell = sequence.steps_column
+    if cell is not None and cell not in columns:
+        problems.add(f"holds the steps, but is not among the columns.{nearest(cell, columns)}", column=cell)
+    elif cell is not None and not columns[cell].steps:
+        problems.add(f"{type(columns[cell]).__name__} cells hold no steps", column=cell)
+    for name, column in columns.items():
+        if column.kind == "series" and name != cell:
+            problems.add("is a Series, which is read as steps only", column=name, remedy=f"Use il.Cells(steps={name!r})")
+    if schema.weight is not None and schema.weight in columns:
+        problems.add("is the weight, and so cannot be an input: take it out of columns", column=schema.weight)
+    if not problems and not schema.inputs:
+        problems.add("no column is an input")
+    return list(problems)
+
+
+def _check_targets(schema: Schema, problems: Problems) -> None:
+    kinds = {schema.columns[t].kind for t in schema.targets}
+    for target in schema.targets:
+        if schema.columns[target].kind not in ("number", "category", "flag"):
+            problems.add("can be no target: a target is a Number, a Category or a Flag", column=target)
+        if schema.columns[target].role in ("known", "static"):
+            problems.add(
+                f"is the target and has role={schema.columns[target].role!r}, which says that it is known",
+                column=target,
+                remedy="Leave the role out, or set role='target' so that its past is no input",
+            )
+    if len(schema.targets) > 1 and kinds != {"number"}:
+        problems.add(f"several targets must all be numbers, not {', '.join(sorted(kinds))}")
+    if len(set(schema.targets)) < len(schema.targets):
+        problems.add("a target is named twice")
+
+
+def _check_roles(schema: Schema, problems: Problems) -> None:
+    for name, column in schema.columns.items():
+        if column.role == "target" and name not in schema.targets:
+            problems.add("has role='target' but is no target", column=name)
+        if column.role == "known" and not schema.horizon:
+            problems.add("role='known' has no effect: nothing is predicted ahead", column=name)
+        if column.role == "static" and name == schema.sequence.order_name:
+            problems.add("orders the rows, so it cannot be static", column=name)
+
+
+def check_columns(table: Table, needed: Iterable[str], problems: Problems) -> None:
+    """Note every column of `needed` that `table` lacks."""
+    for name in needed:
+        if name not in table.columns:
+            problems.add(
+                f"is missing from the table.{nearest(name, table.columns)}",
+                column=name,
+                remedy=f"The table has: {', '.join(list(table.columns)[:20])}",
+            )
+
+
+def refuse(condition: bool, message: str) -> None:
+    """Raise `OptionError` with `message` where `condition` holds."""
+    if condition:
+        raise OptionError(message)
