@@ -1,0 +1,21 @@
+"""The kinds of columns. A kind is one file here and one line in `KINDS`."""
+
+from __future__ import annotations
+
+from inputlayer.columns.base import Column
+from inputlayer.columns.number import Number
+
+KINDS: dict[str, type[Column]] = {
+    "number": Number,
+}
+"""Every kind by its name in files; what is not here, a file cannot name."""
+
+
+def register(kind: type[Column]) -> type[Column]:
+    """Add a kind of your own, so that files may name it. Also works as a decorator.
+
+    Test it first with `inputlayer.checks.check_column`. Raises ValueError if the name is taken.
+    """
+    if KINDS.setdefault(kind.kind, kind) is not kind:
+        raise ValueError(f"a kind named {kind.kind!r} is already there: {KINDS[kind.kind].__name__}")
+    return kind
