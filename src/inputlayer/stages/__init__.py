@@ -32,7 +32,7 @@ def made(registry: Mapping[str, type[_Made]], spec: Mapping[str, Any], what: str
     if not isinstance(kind, str) or kind not in registry:
         hint = nearest(str(kind), registry)
         raise OptionError(f"{what}: unknown kind {kind!r}. Known: {', '.join(registry)}.{hint}")
-    known = signature(registry[kind]).parameters
+    known = {n: p for n, p in signature(registry[kind]).parameters.items() if p.kind is Parameter.POSITIONAL_OR_KEYWORD}
     options = {name: value for name, value in spec.items() if name != "kind"}
     for name in options:
         if name not in known:

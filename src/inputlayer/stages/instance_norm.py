@@ -105,8 +105,7 @@ class InstanceNorm(Stage):
     def back(self, y: Tensor, memo: Level | None) -> Tensor:
         if memo is None:
             return y
-        scaled: Tensor = y if memo.scale is None else y * memo.scale
-        return scaled + memo.shift
+        return torch.add(y if memo.scale is None else y * memo.scale, memo.shift)
 
     def onnx(self, g: Graph, steps: TwinSteps) -> tuple[TwinSteps, Level | None]:
         shift, scale = _TWINS[self.mode](g, steps.values, steps.present)
