@@ -1,0 +1,128 @@
+"""Files of raw data, opened lazily: formats, patterns, and the types of a CSV file's columns."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+
+from inputlayer.errors import Problem, TableError, shorten
+
+MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
+
+IN_MEMORY = 512 * 2**20  # bytes; a CSV file up to this size is parsed once and held, a larger one at each pass
+INFER = 10_000  # rows of a CSV file that its column types are guessed from
+
+_CSV = (".csv", ".tsv", ".txt", ".csv.gz", ".csv.zst")
+_PARQUET = (".parquet", ".pq")
+_ARROW = (".arrow", ".ipc", ".feather")
+_FORMATS = _CSV + _PARQUET + _ARROW
+
+# What a column is read as where a cell does not fit its type: whole numbers beyond 64 bits keep their digits, any
+# other misfit ends as text, so that the column's kind can name the rows.
+_WIDER: dict[pl.DataType, pl.DataType] = {pl.Int64(): pl.Int128(), pl.Int128(): pl.Float64()}
+_MISFIT = re.compile(r"could not parse `.*` as dtype `.*` at column .*\(column number (\d+)\)", re.DOTALL)
+
+
+def open_files(path: str | Path, missing: tuple[str, ...]) -> list[tuple[str, pl.DataFrame | pl.LazyFrame]]:
+    """The name and frame of each file that `path`, a file or a pattern, names; in the order of the names."""
+    paths = [str(path)] if Path(path).exists() else sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (a pattern may be absolute)
+    if not paths:
+        raise TableError([Problem(f"there is no file {str(path)!r}")])
+    return [(file, _opened(Path(file), missing)) for file in paths]
+
+
+@contextmanager
+def reported(source: str) -> Iterator[None]:
+    """Turn an error of polars or of the system into a `TableError` that names what was read."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        remedy = "Save the file as UTF-8." if "utf-8" in first else ""
+        raise TableError([Problem(f"{source} cannot be read: {first}", remedy=remedy)]) from error
+
+
+def _opened(path: Path, missing: tuple[str, ...]) -> pl.DataFrame | pl.LazyFrame:
+    name = path.name.lower()
+    if not (path.is_file() and name.endswith(_FORMATS)):
+        raise TableError([Problem(f"{str(path)!r} is not a file of a known format", remedy=f"Known: {_FORMATS}.")])
+    with reported(str(path)):
+        if path.stat().st_size == 0:
+            raise TableError([Problem(f"{path} is empty")])
+        if name.endswith(_PARQUET):
+            return pl.scan_parquet(path, glob=False)
+        if name.endswith(_ARROW):
+            return pl.scan_ipc(path, glob=False)
+        return _csv(path, missing)
+
+
+def _csv(path: Path, missing: tuple[str, ...]) -> pl.DataFrame | pl.LazyFrame:
+    """Parse the whole file, widening a column as often as a cell does not fit; hold the rows of a small file."""
+    separator = _separator(path)
+    types: dict[str, pl.DataType] = {}
+    while True:
+        lazy = pl.scan_csv(
+            path,
+            separator=separator,
+            null_values=list(missing),
+            infer_schema_length=INFER,
+            try_parse_dates=True,
+            schema_overrides=types,
+            glob=False,
+        )
+        types = types or _guessed(path, lazy)
+        try:
+            return _checked(lazy, path.stat().st_size)
+        except pl.exceptions.ComputeError as error:
+            misfit = _MISFIT.search(str(error))
+            if misfit is None:
+                _report_long_line(path, separator, error)
+                raise
+            column = list(types)[int(misfit[1]) - 1]
+            types[column] = _WIDER.get(types[column], pl.String())
+
+
+def _checked(lazy: pl.LazyFrame, size: int) -> pl.DataFrame | pl.LazyFrame:
+    if size <= IN_MEMORY:
+        return lazy.collect()
+    lazy.select(pl.all().null_count()).collect(engine="streaming")  # every cell is parsed, none is held
+    return lazy
+
+
+def _separator(path: Path) -> str:
+    """The comma, or else what the header has in its place."""
+    if path.suffix in (".gz", ".zst"):
+        return ","
+    with path.open(encoding="utf-8", errors="replace") as file:
+        header = re.sub(r'"[^"]*"', "", file.readline(2**20))
+    return next((mark for mark in ",;\t|" if mark in header), ",")
+
+
+def _guessed(path: Path, lazy: pl.LazyFrame) -> dict[str, pl.DataType]:
+    types = dict(lazy.collect_schema())
+    twice = [name for name in types if re.sub(r"_duplicated_\d+$", "", name) in types.keys() - {name}]
+    if twice:
+        raise TableError([Problem(f"occurs twice in {path}", name.rpartition("_duplicated_")[0]) for name in twice])
+    head = lazy.head(INFER).collect()
+    # A column without a value so far was guessed to be text; it may become numbers further down.
+    empty = [n for n in types if head.height == INFER and head[n].null_count() == INFER and types[n] == pl.String]
+    return types | dict.fromkeys(empty, pl.Int64())
+
+
+def _report_long_line(path: Path, separator: str, error: Exception) -> None:
+    """Say which line of the file has more cells than the header names, if that is what `error` is about."""
+    if "more fields" not in str(error) or path.suffix in (".gz", ".zst"):
+        return
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        lines = csv.reader(file, delimiter=separator)
+        width = len(next(lines))
+        for cells in lines:
+            if len(cells) > width:
+                what = f"line {lines.line_num} of {path} has {len(cells)} cells, its header names {width}"
+                raise TableError([Problem(f"{what}: {shorten(separator.join(cells))}")])
