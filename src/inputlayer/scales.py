@@ -12,11 +12,14 @@ The scales, x being a raw number and everything counted on training rows only:
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 
+from inputlayer.errors import Problems
 from inputlayer.statistics import Moments, Sample
 
 if TYPE_CHECKING:
@@ -188,8 +191,21 @@ def signed_log(x: np.ndarray) -> np.ndarray:
     return np.asarray(np.sign(x) * np.log1p(np.abs(x)))
 
 
+def note_unusable(seen: Sequence[Seen], column: str, problems: Problems) -> None:
+    """Note why nothing can be learnt from a column's numbers: there are none, or they are too large.
+
+    If bad cells of the column are noted already, they tell why there are none.
+    """
+    if not any(s.count for s in seen):
+        if not any(problem.column == column for problem in problems):
+            remedy = "Remove the column from the schema, or give rows that have values."
+            problems.add("all values are missing", column=column, remedy=remedy)
+    elif not all(math.isfinite(s.maximum - s.minimum) for s in seen):
+        problems.add("the range of the numbers overflows", column=column, remedy="Divide them by a large number first.")
+
+
 def _usable(spread: float) -> float:
-    return spread if spread > 0 else 1.0
+    return spread if 0 < spread < math.inf else 1.0
 
 
 def _robust_scale(sample: Sample, seen: Seen) -> Scale:

@@ -27,7 +27,7 @@ from inputlayer.columns.base import (
 )
 from inputlayer.errors import OptionError
 from inputlayer.filling import Filling, Gap
-from inputlayer.scales import QUANTILE_LIMIT, SCALES, Gathered, Scale, ScaleName, Seen
+from inputlayer.scales import QUANTILE_LIMIT, SCALES, Gathered, Scale, ScaleName, Seen, note_unusable
 
 if TYPE_CHECKING:
     from inputlayer.graph import Graph
@@ -176,14 +176,8 @@ class Number(Column):
 
     def finish(self, statistic: Any, where: Where) -> NumberState:
         """Centre, divisor or quantiles; what fills a gap. A column without any number is a problem."""
-        seen, scale = statistic.seen(), Scale(self.scale)
-        if seen.count == 0:
-            where.problems.add("every value is missing", column=where.column, remedy="Leave the column out.")
-        elif not math.isfinite(seen.maximum - seen.minimum):
-            remedy = "Divide the column by a large number first."
-            where.problems.add("the numbers are too large: their range overflows", column=where.column, remedy=remedy)
-        else:
-            scale = statistic.finish()
+        seen, scale = statistic.seen(), statistic.finish()
+        note_unusable([seen], where.column, where.problems)
         fill = float(scale.forward(np.zeros(1))[0]) if self.fill == "zero" else scale.mean(seen)
         flag = seen.missing > 0 if self.flag is None else self.flag
         return NumberState(seen, scale, fill, flag and self.role != "target")
