@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import glob
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -56,36 +57,33 @@ def _opened(path: Path, missing: tuple[str, ...]) -> pl.DataFrame | pl.LazyFrame
         if path.stat().st_size == 0:
             raise TableError([Problem(f"{path} is empty")])
         if name.endswith(_PARQUET):
-            return pl.scan_parquet(path, glob=False)
-        if name.endswith(_ARROW):
-            return pl.scan_ipc(path, glob=False)
-        return _csv(path, missing)
+            frame = pl.scan_parquet(path, glob=False)
+        elif name.endswith(_ARROW):
+            frame = pl.scan_ipc(path, glob=False)
+        else:
+            return _csv(path, missing)
+        frame.collect_schema()  # so that a file that is not what its name says is refused here
+        return frame
 
 
 def _csv(path: Path, missing: tuple[str, ...]) -> pl.DataFrame | pl.LazyFrame:
     """Parse the whole file, widening a column as often as a cell does not fit; hold the rows of a small file."""
     separator = _separator(path)
-    types: dict[str, pl.DataType] = {}
-    while True:
-        lazy = pl.scan_csv(
-            path,
-            separator=separator,
-            null_values=list(missing),
-            infer_schema_length=INFER,
-            try_parse_dates=True,
-            schema_overrides=types,
-            glob=False,
-        )
-        types = types or _guessed(path, lazy)
-        try:
-            return _checked(lazy, path.stat().st_size)
-        except pl.exceptions.ComputeError as error:
-            misfit = _MISFIT.search(str(error))
-            if misfit is None:
-                _report_long_line(path, separator, error)
-                raise
-            column = list(types)[int(misfit[1]) - 1]
-            types[column] = _WIDER.get(types[column], pl.String())
+    scan = partial(pl.scan_csv, path, separator=separator, null_values=list(missing), try_parse_dates=True, glob=False)
+    try:
+        types = _guessed(path, scan)
+        while True:
+            try:
+                return _checked(scan(schema_overrides=types), path.stat().st_size)
+            except pl.exceptions.ComputeError as error:
+                misfit = _MISFIT.search(str(error))
+                if misfit is None:
+                    raise
+                column = list(types)[int(misfit[1]) - 1]
+                types[column] = _WIDER.get(types[column], pl.String())
+    except pl.exceptions.ComputeError as error:
+        _report_long_line(path, separator, error)
+        raise
 
 
 def _checked(lazy: pl.LazyFrame, size: int) -> pl.DataFrame | pl.LazyFrame:
@@ -104,14 +102,14 @@ def _separator(path: Path) -> str:
     return next((mark for mark in ",;\t|" if mark in header), ",")
 
 
-def _guessed(path: Path, lazy: pl.LazyFrame) -> dict[str, pl.DataType]:
-    types = dict(lazy.collect_schema())
+def _guessed(path: Path, scan: Callable[..., pl.LazyFrame]) -> dict[str, pl.DataType]:
+    types = dict(scan(infer_schema_length=INFER).collect_schema())
     twice = [name for name in types if re.sub(r"_duplicated_\d+$", "", name) in types.keys() - {name}]
     if twice:
         raise TableError([Problem(f"occurs twice in {path}", name.rpartition("_duplicated_")[0]) for name in twice])
-    head = lazy.head(INFER).collect()
+    head = scan(infer_schema=False, n_rows=INFER).collect()
     # A column without a value so far was guessed to be text; it may become numbers further down.
-    empty = [n for n in types if head.height == INFER and head[n].null_count() == INFER and types[n] == pl.String]
+    empty = [name for name in types if head.height == INFER and head[name].null_count() == INFER]
     return types | dict.fromkeys(empty, pl.Int64())
 
 

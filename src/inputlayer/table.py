@@ -244,14 +244,26 @@ def _common(schemas: Sequence[Mapping[str, pl.DataType]]) -> dict[str, pl.DataTy
     problems = []
     for schema in schemas:
         for name, dtype in schema.items():
-            pair = [pl.DataFrame(schema={name: common.get(name, dtype)}), pl.DataFrame(schema={name: dtype})]
-            try:
-                common[name] = pl.concat(pair, how="vertical_relaxed").schema[name]
-            except pl.exceptions.PolarsError:
+            wider = _wider(common.get(name, dtype), dtype)
+            if wider is None:
                 problems.append(Problem(f"holds {common[name]} in one table and {dtype} in another", name))
+            else:
+                common[name] = wider
     if problems:
         raise TableError(problems)
     return common
+
+
+def _wider(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+    if one == other:
+        return one
+    try:
+        frames = [pl.DataFrame(schema={"": dtype}) for dtype in (one, other)]
+        wider = pl.concat(frames, how="vertical_relaxed").schema[""]
+    except pl.exceptions.PolarsError:
+        return None
+    # polars calls text the common type of lists and text, and then cannot cast to it.
+    return wider if wider.is_nested() or not (one.is_nested() or other.is_nested()) else None
 
 
 def _tidy(frame: Any) -> Any:
@@ -268,7 +280,7 @@ def _tidy(frame: Any) -> Any:
 def _frame(data: Any) -> pl.DataFrame | pl.LazyFrame:
     if isinstance(data, pl.DataFrame | pl.LazyFrame):
         return data
-    if type(data).__module__.startswith("pandas."):
+    if _is_pandas(data):
         data = data.reset_index() if data.index.name is not None or data.index.nlevels > 1 else data
         return _columns({str(name): data.iloc[:, i] for i, name in enumerate(data.columns)}, list(data.columns))
     if isinstance(data, Mapping):
@@ -307,9 +319,9 @@ def _series(name: str, values: Any) -> pl.Series:
 def _typed(name: str, values: Any) -> pl.Series:
     if isinstance(values, pl.Series):
         return values.alias(name)
-    if type(values).__module__.startswith("pandas.") and values.dtype != object:
+    if _is_pandas(values) and values.dtype != object:
         return pl.Series(name, pl.from_pandas(values))
-    if hasattr(values, "__arrow_c_stream__") and not type(values).__module__.startswith("pandas."):
+    if hasattr(values, "__arrow_c_stream__") and not _is_pandas(values):
         return pl.Series(name, values)
     if hasattr(values, "__array__"):
         array = np.asarray(values)
@@ -344,6 +356,10 @@ def _mixed(name: str, cells: list[Any]) -> pl.Series:
     if all(cell is None or isinstance(cell, int | float | np.number) for cell in cells):
         return pl.Series(name, [None if cell is None else float(cell) for cell in cells], dtype=pl.Float64)
     return pl.Series(name, [None if cell is None else str(cell) for cell in cells], dtype=pl.String)
+
+
+def _is_pandas(data: Any) -> bool:
+    return type(data).__module__.partition(".")[0] == "pandas"
 
 
 def _is_missing(cell: Any) -> bool:
