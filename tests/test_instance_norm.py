@@ -140,6 +140,8 @@ def test_wrong_places_are_refused() -> None:
         stage.plan(replace(PLAN, channels=(), held=(), targets=()))
     with pytest.raises(StageError, match=r"stages=\[InstanceNorm\('last'\), Patch"):
         stage.plan(replace(PLAN, applied=("patch",)))
+    with pytest.raises(StageError, match="1 of 2 targets have theirs among the inputs"):
+        stage.plan(replace(PLAN, targets=(1,)))
     with pytest.raises(OptionError, match="Did you mean 'mean'"):
         InstanceNorm("men")  # type: ignore[arg-type]
 

@@ -41,7 +41,8 @@ class InstanceNorm(Stage):
     Raises
     ------
     StageError
-        If the layer has no numbers to act on, or if the steps have already been cut to patches.
+        If the layer has no numbers to act on, if the past of some targets is an input and that of others not, or if the
+        steps have already been cut to patches.
 
     Notes
     -----
@@ -82,6 +83,12 @@ class InstanceNorm(Stage):
             raise StageError(
                 "InstanceNorm needs single steps, and Patch has joined them already. "
                 f"Put it first: stages=[InstanceNorm({self.mode!r}), Patch(...)]"
+            )
+        if plan.targets and len(plan.targets) != plan.outputs:
+            raise StageError(
+                "InstanceNorm gives each target the level of its own past back, and only "
+                f"{len(plan.targets)} of {plan.outputs} targets have theirs among the inputs. "
+                "Give role='target' to all of them or to none."
             )
         return replace(plan, applied=(*plan.applied, self.kind))
 
