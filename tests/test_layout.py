@@ -17,15 +17,16 @@ SOURCE = Path(__file__).parents[1] / "src" / "inputlayer"
 # Read downwards, the names are the way of the data. A file imports only from those above it. A folder stands for all
 # its files: they see their `base.py` (and what SHARED names), never each other; its `__init__.py` sees all of them.
 ROAD = [
-    "errors.py", "progress.py", "store.py", "graph.py", "table.py", "statistics.py", "scales.py", "filling.py",
-    "columns/", "sequence/", "schema.py", "blocks.py", "receipt.py", "fit.py", "encode.py", "batch.py",
-    "stages/", "layer.py", "bodies/", "heads/", "network.py", "checkpoint.py", "training.py",
-    "scores.py", "forecast.py", "prediction.py", "baselines.py", "artefact.py",
-    "show.py", "compare.py", "onnx/", "report/", "model.py", "checks.py", "demo.py", "cli.py", "__init__.py",
+    "errors.py", "progress.py", "store.py", "graph.py", "files.py", "table.py", "statistics.py", "scales.py", "filling.py",
+    "times.py",
+    "columns/", "sequence/", "schema.py", "split.py", "infer.py", "blocks.py", "receipt.py", "fit.py", "encode.py", "batch.py",
+    "stages/", "layer.py", "bodies/", "heads/", "network.py", "checkpoint.py", "run.py", "training.py",
+    "scores.py", "forecast.py", "prediction.py", "linear.py", "seasons.py", "baselines.py", "evaluation.py", "artefact.py",
+    "show.py", "compare.py", "onnx/", "report/", "model.py", "checks/", "demo.py", "cli.py", "__init__.py",
 ]  # fmt: skip
 
 # Files at the front of a folder, in order, where `base.py` alone does not do.
-SHARED: dict[str, list[str]] = {"report/": ["summary.py"]}
+SHARED: dict[str, list[str]] = {"bodies/": ["dense.py", "recurrent.py"], "report/": ["summary.py"]}
 
 FILE_LINES = 300
 FUNCTION_LINES = 40
@@ -57,7 +58,7 @@ def imports(path: str, source: str, known: set[str]) -> Iterator[tuple[int, str]
             base = absolute(path, node)
             for alias in node.names if is_ours(base) else ():
                 whole = file_of(f"{base}.{alias.name}")
-                yield node.lineno, whole if whole in known else file_of(base)
+                yield node.lineno, whole if whole in known.union(ROAD) else file_of(base)
         elif isinstance(node, ast.Call) and called(node).endswith(("import_module", "__import__")) and node.args:
             name = node.args[0]
             if isinstance(name, ast.Constant) and is_ours(str(name.value)):

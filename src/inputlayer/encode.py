@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from inputlayer.blocks import Block, accepted
-from inputlayer.columns.base import Column, DType, Ragged, Wires, wire_name
+from inputlayer.columns.base import Column, DType, Ragged, Where, Wires, wire_name
 from inputlayer.errors import Problems
 from inputlayer.fit import Fitted, is_timed
 from inputlayer.receipt import Receipt, ReceiptWriter, key_text
@@ -97,7 +97,7 @@ def encode(
         for block in accepted(
             fitted.schema, part, problems, targets=targets, weight=training, title="Encoding the table"
         ):
-            writer.add(block, context=i > 0)
+            writer.add(block, problems, context=i > 0)
     problems.raise_if_any()
     encoded = writer.finish(problems)
     problems.raise_if_any()
@@ -140,10 +140,13 @@ class _Writer:
         self.receipt = ReceiptWriter(schema)
         self.timed = False
 
-    def add(self, block: Block, *, context: bool) -> None:
+    def add(self, block: Block, problems: Problems, *, context: bool) -> None:
         schema, stop = self.fitted.schema, self.at + block.frame.height
         rows = slice(self.at, stop)
         for name, column in self.columns.items():
+            column.check(block.values[name], self.fitted.states[name], Where(name, block.first_row, problems))
+            if problems:
+                continue  # nothing will come of this table but the message
             for suffix, array in column.encode(block.values[name], self.fitted.states[name]).items():
                 self._place(wire_name(name, suffix), array, rows)
         for name, array in self.raw.items():

@@ -13,7 +13,7 @@ from inputlayer.errors import Problems
 from inputlayer.receipt import Receipt, ReceiptWriter
 from inputlayer.schema import Schema
 from inputlayer.sequence import Windows
-from inputlayer.statistics import Gaps
+from inputlayer.statistics import Clock as Gaps
 from inputlayer.table import Table
 
 
@@ -79,14 +79,14 @@ def is_timed(schema: Schema, block: Block) -> bool:
 
 
 def _clock(receipt: Receipt, gaps: Gaps | None, timed: bool) -> Clock | None:
-    if gaps is None or not gaps.gcd or not receipt.keys:
+    if gaps is None or not gaps.step or not receipt.keys:
         return None
     steps = int(receipt.counts.sum()) - len(receipt.counts)
     if not steps:
         return None
     mean = float((receipt.last - receipt.first).sum()) / steps
     # Up to 1 % of the steps may be longer than the common one: a sensor that was off for a day still has its clock.
-    return Clock(float(gaps.gcd), mean <= 1.01 * gaps.gcd, timed)
+    return Clock(float(gaps.step), mean <= 1.01 * gaps.step, timed)
 
 
 def _enough_rows(schema: Schema, receipt: Receipt, problems: Problems) -> None:

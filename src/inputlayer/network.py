@@ -40,8 +40,8 @@ class Network(nn.Module):
         if isinstance(self.head, Classes):
             column = self.layer.schema.columns[self.layer.schema.targets[0]]
             state = self.layer.learnt.states[self.layer.schema.targets[0]]
-            self.head.set_classes(*column.classes(state))
-        outputs = self.head.outputs(plan)
+            self.head.set_classes(column.classes(state), column.class_counts(state))
+        outputs = plan.outputs * self.head.per_target
         if isinstance(self.body, Body):
             self.body.build(plan, outputs)
         width = getattr(self.body, "width", None)

@@ -97,7 +97,7 @@ class ReceiptWriter:
     def _add_spans(self, block: Block, by: list[str]) -> None:
         order = pl.Series("_order", block.order)
         spans = [pl.col("_order").min().alias("_low"), pl.col("_order").max().alias("_high"), pl.len().alias("_n")]
-        frame = block.frame.select(by).with_columns(order)
+        frame = pl.DataFrame([order, *block.frame.select(by)])
         parts = frame.group_by(by).agg(spans) if by else frame.select(spans)
         for key, low, high, n in zip(key_text(parts.select(by)), parts["_low"], parts["_high"], parts["_n"], strict=True):
             if low is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from inputlayer.columns import KINDS
@@ -28,6 +28,8 @@ class Schema:
         The column, or columns, to predict. Its kind decides head and loss.
     weight
         A column of row weights: they count in the loss, and are never an input.
+    reasons
+        Why each guess was made, where `il.infer` made the schema: by column, and ``"sequence"``.
 
     Raises
     ------
@@ -50,6 +52,7 @@ class Schema:
     sequence: Sequence
     target: str | tuple[str, ...]
     weight: str | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", dict(self.columns))
@@ -164,9 +167,9 @@ def _built(registry: Mapping[str, Any], spec: Any, what: str, problems: Problems
     names = [f.name for f in fields(known)]
     for name in set(options) - set(names):
         problems.add(f"{what}: {spec['kind']} has no option {name!r}.{nearest(name, names)}")
-    for field in fields(known):
-        if field.default is MISSING and field.default_factory is MISSING and field.name not in options:
-            problems.add(f"{what}: {spec['kind']} needs the option {field.name!r}")
+    for f in fields(known):
+        if f.default is MISSING and f.default_factory is MISSING and f.name not in options:
+            problems.add(f"{what}: {spec['kind']} needs the option {f.name!r}")
     try:
         return known(**{k: v for k, v in options.items() if k in names})
     except InputLayerError as error:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from inputlayer.columns.base import Column
+from inputlayer.columns.category import Category
+from inputlayer.columns.flag import Flag
 from inputlayer.columns.number import Number
+from inputlayer.columns.series import Series
+from inputlayer.columns.timestamp import Timestamp
 
-KINDS: dict[str, type[Column]] = {
-    "number": Number,
-}
+KINDS: dict[str, type[Column]] = {kind.kind: kind for kind in (Number, Category, Flag, Timestamp, Series)}
 """Every kind by its name in files; what is not here, a file cannot name."""
 
 

@@ -197,6 +197,9 @@ class Column:
         """The merged statistic -> State; notes a problem where nothing can be learnt (all values missing)."""
         raise NotImplementedError
 
+    def check(self, values: Any, state: Any, where: Where) -> None:
+        """Note accepted values that contradict what was learnt, such as text where whole numbers were."""
+
     def wires(self, state: Any) -> dict[str, Wire]:
         """The type of each wire, by suffix."""
         raise NotImplementedError
@@ -215,6 +218,14 @@ class Column:
 
     def back(self, y: np.ndarray, state: Any) -> np.ndarray:
         """Undo `encode`: (...) scaled values or class indices -> raw units, float64 or labels, same shape."""
+        raise NotImplementedError
+
+    def classes(self, state: Any) -> tuple[Any, ...]:
+        """The labels, where the kind can be a target of classes: class i has code ``first_class + i``."""
+        raise NotImplementedError
+
+    def class_counts(self, state: Any) -> tuple[int, ...]:
+        """How often each label stands in the training rows."""
         raise NotImplementedError
 
     def describe(self, state: Any) -> dict[str, Any]:

@@ -1,0 +1,91 @@
+"""inputlayer: everything between raw data and the first LSTM layer, as one object.
+
+Public names are loaded when first used, so that importing the package costs nothing.
+
+>>> import inputlayer as il
+>>> table = {"day": list(range(60)), "load": [float(i % 7) for i in range(60)]}
+>>> schema = il.Schema({"load": il.Number()}, il.Windows("day", length=14, horizon=2), target="load")
+>>> train, valid, test = il.split(table, schema)
+>>> model = il.Model(il.InputLayer(schema, stages=[il.InstanceNorm("last")]), il.LSTM(units=4))
+>>> history = model.fit(train, valid, epochs=2)
+>>> model.predict(test).columns
+['origin', 'step', 'day', 'load']
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "errors": (
+        "ArtefactError",
+        "InputLayerError",
+        "MissingExtraError",
+        "NotFittedError",
+        "OptionError",
+        "SchemaError",
+        "SeenRowsError",
+        "StageError",
+        "TableError",
+    ),
+    "table": ("Table", "from_array", "read"),
+    "columns": ("Category", "Flag", "Number", "Series", "Timestamp"),
+    "sequence": ("Cells", "Groups", "Windows"),
+    "schema": ("Schema",),
+    "split": ("split",),
+    "stages": ("InstanceNorm",),
+    "layer": ("InputLayer",),
+    "bodies": ("LSTM", "Dense"),
+    "heads": ("Classes", "Regression"),
+    "model": ("Model", "load"),
+}
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605  # one list of the public names, above
+
+if TYPE_CHECKING:
+    from inputlayer.bodies import LSTM as LSTM
+    from inputlayer.bodies import Dense as Dense
+    from inputlayer.columns import Category as Category
+    from inputlayer.columns import Flag as Flag
+    from inputlayer.columns import Number as Number
+    from inputlayer.columns import Series as Series
+    from inputlayer.columns import Timestamp as Timestamp
+    from inputlayer.errors import ArtefactError as ArtefactError
+    from inputlayer.errors import InputLayerError as InputLayerError
+    from inputlayer.errors import MissingExtraError as MissingExtraError
+    from inputlayer.errors import NotFittedError as NotFittedError
+    from inputlayer.errors import OptionError as OptionError
+    from inputlayer.errors import SchemaError as SchemaError
+    from inputlayer.errors import SeenRowsError as SeenRowsError
+    from inputlayer.errors import StageError as StageError
+    from inputlayer.errors import TableError as TableError
+    from inputlayer.heads import Classes as Classes
+    from inputlayer.heads import Regression as Regression
+    from inputlayer.layer import InputLayer as InputLayer
+    from inputlayer.model import Model as Model
+    from inputlayer.model import load as load
+    from inputlayer.schema import Schema as Schema
+    from inputlayer.sequence import Cells as Cells
+    from inputlayer.sequence import Groups as Groups
+    from inputlayer.sequence import Windows as Windows
+    from inputlayer.split import split as split
+    from inputlayer.stages import InstanceNorm as InstanceNorm
+    from inputlayer.table import Table as Table
+    from inputlayer.table import from_array as from_array
+    from inputlayer.table import read as read
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'inputlayer' has no attribute {name!r}")
+    value = getattr(import_module(f"inputlayer.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

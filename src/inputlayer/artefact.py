@@ -1,0 +1,160 @@
+"""The artefact: a trained model in one safetensors file.
+
+The header holds JSON only: schema, stages, body and head by kind and options, what each column learnt, receipt, history.
+Kinds are looked up in closed lists; no name in the file is ever imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from inputlayer import store
+from inputlayer.baselines import Baselines
+from inputlayer.bodies import BODIES, DECODERS
+from inputlayer.columns import KINDS
+from inputlayer.encode import Encoded
+from inputlayer.errors import ArtefactError, InputLayerError, NotFittedError
+from inputlayer.fit import Clock, Fitted
+from inputlayer.heads import HEADS
+from inputlayer.layer import InputLayer
+from inputlayer.network import Network, describe
+from inputlayer.receipt import Receipt
+from inputlayer.run import History
+from inputlayer.schema import Schema
+from inputlayer.stages import STAGES
+
+
+@dataclass
+class Contents:
+    """What an artefact holds."""
+
+    network: Network
+    baselines: Baselines | None
+    valid_receipt: Receipt | None
+    history: History | None
+
+
+def save(path: Path, contents: Contents) -> None:
+    """Write `contents` to `path`, atomically; the same contents give the same bytes."""
+    network = contents.network
+    fitted = network.layer.learnt
+    tensors: dict[str, np.ndarray] = {
+        f"weights/{n}": t.detach().cpu().contiguous().numpy() for n, t in network.state_dict().items()
+    }
+    header: dict[str, Any] = {
+        "kind": "model",
+        "schema": fitted.schema.to_dict(),
+        "stages": [{"kind": s.kind, **s.options()} for s in network.layer.stages],
+        **describe(network),
+        "states": {n: _packed(s, f"states/{n}", tensors) for n, s in fitted.states.items()},
+        "receipt": _packed(fitted.receipt, "receipt", tensors),
+        "clock": None if fitted.clock is None else _packed(fitted.clock, "clock", tensors),
+        "valid_receipt": None
+        if contents.valid_receipt is None
+        else _packed(contents.valid_receipt, "valid_receipt", tensors),
+        "history": None if contents.history is None else _timeless(contents.history),
+    }
+    if contents.baselines is not None:
+        header["baselines"], arrays = contents.baselines.state()
+        tensors |= {f"baselines/{n}": a for n, a in arrays.items()}
+    store.write(path, header, tensors)
+
+
+def load(path: Path, body: nn.Module | None = None) -> Contents:
+    """Read what `save` wrote.
+
+    Raises
+    ------
+    ArtefactError
+        If the file is none of ours, is damaged, comes from a newer version, or needs `body`.
+    """
+    header, tensors = store.read(path)
+    if header.get("kind") != "model":
+        raise ArtefactError(f"{path} holds a {header.get('kind')!r}, not a model")
+    try:
+        return _contents(header, tensors, body)
+    except ArtefactError as error:
+        raise ArtefactError(f"{path}: {error}") from None
+    except (InputLayerError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise ArtefactError(f"{path} cannot be read: {error}") from error
+
+
+def fingerprint(fitted: Fitted, encoded: Encoded) -> str:
+    """A hash of what is trained on: what was learnt, and the encoded rows."""
+    digest = hashlib.sha256(repr(fitted.schema.to_dict()).encode())
+    for array in (*encoded.packed.values(), *(r.flat for r in encoded.ragged.values()), encoded.index.start):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _contents(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray], body: nn.Module | None) -> Contents:
+    schema = Schema.from_dict(header["schema"])
+    layer = InputLayer(schema, [_made(STAGES, spec, "stage") for spec in header["stages"]])
+    states = {
+        n: _unpacked(KINDS[schema.columns[n].kind].State, spec, f"states/{n}", tensors)
+        for n, spec in header["states"].items()
+    }
+    clock = None if header["clock"] is None else _unpacked(Clock, header["clock"], "clock", tensors)
+    layer.restore(Fitted(schema, states, _unpacked(Receipt, header["receipt"], "receipt", tensors), clock))
+    network = Network(layer, _body(header["body"], body), _made(HEADS, header["head"], "head"))
+    network.build()
+    weights = {n[8:]: torch.from_numpy(a) for n, a in tensors.items() if n.startswith("weights/")}
+    network.load_state_dict(weights)
+    network.eval()
+    baselines = None
+    if header.get("baselines") is not None:
+        arrays = {n[10:]: a for n, a in tensors.items() if n.startswith("baselines/")}
+        baselines = Baselines.restore(layer.learnt, header["baselines"], arrays)
+    valid, history = header["valid_receipt"], header["history"]
+    return Contents(
+        network,
+        baselines,
+        None if valid is None else _unpacked(Receipt, valid, "valid_receipt", tensors),
+        None if history is None else History.from_dict({**history, "seconds": [0.0] * len(history["lr"])}),
+    )
+
+
+def _body(spec: Mapping[str, Any], given: nn.Module | None) -> nn.Module:
+    if spec["kind"] is not None:
+        if given is not None:
+            raise ArtefactError(f"the model has a body of its own ({spec['kind']}): leave body= out")
+        return _made(BODIES, spec, "body")
+    if given is None:
+        raise ArtefactError(f"the model has a body of your own, {spec['class']}: pass one like it as body=")
+    return given
+
+
+def _made(registry: Mapping[str, Any], spec: Mapping[str, Any], what: str) -> Any:
+    """An object from ``{"kind": ..., **options}``, its kind looked up in a closed list."""
+    if spec["kind"] not in registry:
+        raise ArtefactError(f"unknown {what} {spec['kind']!r}. Known: {', '.join(registry)}")
+    options = {k: v for k, v in spec.items() if k != "kind"}
+    if isinstance(options.get("decoder"), Mapping):
+        options["decoder"] = _made(DECODERS, options["decoder"], "decoder")
+    return registry[spec["kind"]](**options)
+
+
+def _packed(state: Any, prefix: str, tensors: dict[str, np.ndarray]) -> Any:
+    described, arrays = store.pack(state)
+    tensors |= {f"{prefix}/{n}": a for n, a in arrays.items()}
+    return described
+
+
+def _unpacked(cls: type[Any], described: Any, prefix: str, tensors: Mapping[str, np.ndarray]) -> Any:
+    return store.unpack(cls, described, {n[len(prefix) + 1 :]: a for n, a in tensors.items() if n.startswith(f"{prefix}/")})
+
+
+def _timeless(history: History) -> dict[str, Any]:
+    """A history without its seconds: the same training gives the same file."""
+    return {k: v for k, v in history.to_dict().items() if k != "seconds"}
+
+
+__all__ = ["Contents", "NotFittedError", "fingerprint", "load", "save"]

@@ -1,0 +1,114 @@
+"""Evaluation: scores of a model beside those of the baselines, gathered batch by batch; the backtest is never built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from inputlayer.baselines import Baselines
+from inputlayer.batch import Batches
+from inputlayer.encode import encode
+from inputlayer.errors import SeenRowsError
+from inputlayer.heads import Classes, Regression
+from inputlayer.network import Network
+from inputlayer.prediction import outputs, truth
+from inputlayer.receipt import Receipt
+from inputlayer.scores import ClassScores, RegressionScores
+from inputlayer.table import Table
+
+_SIZE = 512  # sequences per batch
+
+
+class Scores(dict[str, Any]):
+    """The scores by name; as text a small table of model and baselines, and who wins."""
+
+    def __str__(self) -> str:
+        main = "accuracy" if "accuracy" in self else "rmse"
+        names = [n for n in ("rmse", "mae", "accuracy", "f1", "log_loss") if n in self]
+        rows = [("model", self), *sorted(self["baselines"].items(), key=lambda b: b[1][main], reverse=main != "rmse")]
+        wide = max(len(n) for n, _ in rows)
+        lines = [" ".join([" " * wide, *(f"{n:>10}" for n in names)])]
+        for name, scores in rows:
+            lines.append(" ".join([f"{name:<{wide}}", *(f"{scores[n]:10.4g}" for n in names)]))
+        skipped = "".join(f"; {n} skipped: {reason}" for reason, n in self["skipped"].items())
+        lines.append(f"{self['sequences']} sequences{skipped}")
+        return "\n".join([*lines, *([self["verdict"]] if self.get("verdict") else [])])
+
+
+def evaluate(
+    network: Network, baselines: Baselines | None, table: Table, context: Sequence[Table], *, allow_seen: bool
+) -> Scores:
+    """Score every sequence of `table`.
+
+    Returns
+    -------
+    Scores
+        The model's scores (see `scores.RegressionScores`, `scores.ClassScores`), ``sequences``, ``skipped`` by reason,
+        ``baselines`` by name, and ``verdict``, a sentence on whether the model beats the best of them.
+
+    Raises
+    ------
+    SeenRowsError
+        If rows of `table` were fitted on and `allow_seen` is False.
+    TableError
+        With every problem of the tables.
+    """
+    fitted = network.layer.learnt
+    encoded = encode(fitted, table, context, raw=True)
+    if not allow_seen:
+        check_unseen(fitted.receipt, encoded.receipt)
+    batches = Batches(encoded, fitted, _SIZE)
+    model = _scorer(network, point=False)
+    others: dict[str, RegressionScores | ClassScores] = {}
+    for batch, y in outputs(network, batches, "Evaluating"):
+        true = truth(network, encoded, batch)
+        _add(model, y, true, batch)
+        for name, predicted in (baselines.predict(encoded, batch) if baselines is not None else {}).items():
+            scorer = others.setdefault(name, _scorer(network, point=True))
+            _add(scorer, predicted[..., None, :] if isinstance(scorer, ClassScores) else predicted[..., None], true, batch)
+    found = model.result()
+    beside = {n: s.result() for n, s in others.items()}
+    scores = Scores(found)
+    scores |= {"sequences": batches.sequences, "skipped": dict(encoded.index.skipped), "baselines": beside}
+    if baselines is not None and beside:
+        scores["verdict"] = baselines.verdict(found, beside)
+    return scores
+
+
+def check_unseen(seen: Receipt, given: Receipt) -> None:
+    """Refuse rows that were fitted on.
+
+    Raises
+    ------
+    SeenRowsError
+        With how many sequences, and which series.
+    """
+    count, names = seen.overlap(given)
+    if not count:
+        return
+    named = [n for n in names if n]
+    what = f"series {', '.join(map(repr, named[:5]))}" if named else "rows" if seen.keys else f"{count} sequences"
+    where = "lie in the time range that the model was fitted on" if seen.keys else "were among those fitted on"
+    raise SeenRowsError(
+        f"{what} of this table {where}, so a score would flatter the model. Evaluate on held-out rows (il.split),"
+        " or pass allow_seen=True to score them all the same."
+    )
+
+
+def _scorer(network: Network, *, point: bool) -> RegressionScores | ClassScores:
+    head, layer = network.head, network.layer
+    if isinstance(head, Classes):
+        return ClassScores(tuple(head.labels))
+    assert isinstance(head, Regression)
+    targets = layer.schema.targets
+    spreads = np.array([layer.learnt.states[t].spread for t in targets])
+    return RegressionScores(targets, spreads, None if point else head.quantiles)
+
+
+def _add(scorer: RegressionScores | ClassScores, y: np.ndarray, true: np.ndarray, batch: Any) -> None:
+    if isinstance(scorer, ClassScores):
+        scorer.add(y[:, :, 0], true[..., 0], batch.real.cpu().numpy()[..., 0])
+    else:
+        scorer.add(y, true)

@@ -1,0 +1,261 @@
+"""Guessing a schema from a table, with a reason for every guess. It reads the rows it is given, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from inputlayer.columns import Category, Flag, Number, Series, Timestamp
+from inputlayer.columns.base import Column, Where
+from inputlayer.errors import Problems
+from inputlayer.schema import Schema, check_columns
+from inputlayer.sequence import Cells, Sequence, Windows
+from inputlayer.sequence.base import as_names
+from inputlayer.table import Table
+
+_READ = 100_000  # rows looked at
+_SENTINELS = (-9999.0, -99999.0, -999.0, -99.0, 9999.0, 99999.0, 999999.0)
+_TRUTHS = {"true", "false", "yes", "no", "t", "f", "y", "n"}
+_LENGTHS = {"day": 30, "hour": 168, "minute": 60}
+
+
+@dataclass(frozen=True)
+class Guess:
+    """One column's guess: its kind, or None to leave it out, and why."""
+
+    column: Column | None
+    reason: str
+
+
+def infer(
+    table: Any,
+    target: str | tuple[str, ...] | list[str],
+    *,
+    length: int | None = None,
+    horizon: int | None = None,
+    order: str | None = None,
+    by: str | tuple[str, ...] | None = None,
+) -> Schema:
+    """Guess the schema of a table.
+
+    Parameters
+    ----------
+    target
+        The column, or columns, to predict: never guessed.
+    length, horizon
+        Of the windows; guessed from the step of the data where not given.
+    order, by
+        What orders the rows, and what tells one series from another; guessed where not given.
+
+    Returns
+    -------
+    Schema
+        Its `reasons` say why, by column and for ``"sequence"``. The first 100,000 rows are looked at.
+
+    Raises
+    ------
+    TableError
+        If the target, or another column named, is not in the table, or nothing can be learnt from it.
+
+    Examples
+    --------
+    >>> import inputlayer as il
+    >>> table = {"day": [f"2024-01-{d:02d}" for d in range(1, 31)], "load": [d % 7 + 0.5 for d in range(30)]}
+    >>> schema = il.infer(table, target="load", length=14, horizon=2)
+    >>> schema.sequence
+    Windows(order='day', length=14, horizon=2, by=None, stride=1, max_gap=None, pad_short=False)
+    >>> schema.reasons["day"]
+    'text that reads as times'
+    """
+    given = Table.of(table)
+    targets = as_names(target)
+    problems = Problems()
+    check_columns(given, [*targets, *as_names(order), *as_names(by)], problems)
+    frame = next(given.blocks(rows=_READ), pl.DataFrame())
+    if not frame.height:
+        problems.add("the table has no rows")
+    problems.raise_if_any()
+    guesses = {n: _guess(frame[n], is_target=n in targets) for n in frame.columns}
+    order, by, why = _ordered(frame, guesses, targets, order, by)
+    sequence, reason = _sequence(frame, guesses, targets, order, by, length, horizon)
+    columns = _kept(frame, guesses, targets, sequence)
+    reasons = {n: g.reason for n, g in guesses.items()} | {"sequence": f"{reason}{why}"}
+    return Schema(columns, sequence, target if isinstance(target, str) else tuple(target), reasons=reasons)
+
+
+def _guess(values: pl.Series, *, is_target: bool) -> Guess:
+    dtype = values.dtype
+    real = values.drop_nulls()
+    if dtype.is_float():
+        real = real.drop_nans()
+    if not len(real):
+        return Guess(None, "left out: no row has a value")
+    if isinstance(dtype, pl.List | pl.Array):
+        return _listed(values, real)
+    if isinstance(dtype, pl.Datetime | pl.Date):
+        return Guess(Timestamp(), "times")
+    if dtype == pl.Boolean:
+        return Guess(Flag(), "true or false")
+    if dtype.is_numeric():
+        return _number(real, is_target=is_target)
+    if dtype == pl.String or isinstance(dtype, pl.Categorical | pl.Enum):
+        return _text(real.cast(pl.String), is_target=is_target)
+    return Guess(None, f"left out: {dtype} is no kind of column yet")
+
+
+def _listed(values: pl.Series, real: pl.Series) -> Guess:
+    inner = values.dtype.inner  # type: ignore[attr-defined]  # lists and arrays both have it
+    if isinstance(inner, pl.List | pl.Array):
+        widths = real.explode().list.len() if isinstance(inner, pl.List) else pl.Series([inner.size])
+        wide = int(widths.drop_nulls().mode()[0])
+        return Guess(Series(channels=wide, axes="time channel"), f"lists of steps, each of {wide} channels")
+    if inner.is_numeric():
+        return Guess(Series(), "lists of numbers")
+    return Guess(None, f"left out: lists of {inner} are no kind of column yet")
+
+
+def _number(real: pl.Series, *, is_target: bool) -> Guess:
+    distinct = real.n_unique()
+    if real.dtype.is_integer():
+        if distinct <= 2 and set(real.unique().to_list()) <= {0, 1}:
+            return Guess(Flag(), "only 0 and 1")
+        if distinct == len(real) and len(real) > 2 and (real.diff().drop_nulls() == 1).all():
+            return Guess(None, "left out: it counts the rows")
+        if is_target and distinct <= min(20, len(real) // 10):
+            return Guess(Category(), f"a target of {distinct} whole numbers, taken for classes")
+    found = _sentinels(real)
+    if found:
+        shown = ", ".join(f"{v:g}" for v in found)
+        return Guess(Number(sentinels=tuple(found)), f"numbers; {shown} stands far from the rest, taken for missing")
+    if distinct == 1:
+        return Guess(None, f"left out: always {real[0]!r}")
+    return Guess(Number(), "numbers")
+
+
+def _sentinels(real: pl.Series) -> list[float]:
+    """Values that people write for 'missing', where they lie far outside all others and come more than once."""
+    numbers = real.cast(pl.Float64).to_numpy()
+    found = []
+    for mark in _SENTINELS:
+        others = numbers[~np.isin(numbers, _SENTINELS)]
+        times = int((numbers == mark).sum())
+        if times < 2 or not len(others):
+            continue
+        low, high = others.min(), others.max()
+        reach = 2 * max(high - low, 1.0)
+        if mark < low - reach or mark > high + reach:
+            found.append(mark)
+    return found
+
+
+def _text(real: pl.Series, *, is_target: bool) -> Guess:
+    misread = Problems()
+    Timestamp().accept(real.head(1000), Where("", 0, misread))
+    if not misread:
+        return Guess(Timestamp(), "text that reads as times")
+    distinct = real.n_unique()
+    if set(real.str.to_lowercase().unique().to_list()) <= _TRUTHS and distinct <= 4:
+        return Guess(Flag(), "only yes and no")
+    if distinct == 1:
+        return Guess(None, f"left out: always {real[0]!r}")
+    if is_target or distinct <= max(20, len(real) // 20):
+        return Guess(Category(), f"text of {distinct} different values")
+    return Guess(None, f"left out: {distinct} different texts in {len(real)} rows are no categories")
+
+
+def _ordered(
+    frame: pl.DataFrame,
+    guesses: Mapping[str, Guess],
+    targets: tuple[str, ...],
+    order: str | None,
+    by: str | tuple[str, ...] | None,
+) -> tuple[str | None, str | tuple[str, ...] | None, str]:
+    """What orders the rows and tells series apart, and why."""
+    times = [n for n, g in guesses.items() if isinstance(g.column, Timestamp) and n not in targets]
+    why = ""
+    if order is None and times:
+        order = times[0]
+        why = f"; {order!r} is the first column of times"
+    if order is None or by is not None or not frame.select(order).is_duplicated().any():
+        return order, by, why
+    names = [
+        n
+        for n, g in guesses.items()
+        if n not in (order, *targets) and (isinstance(g.column, Category) or frame[n].dtype.is_integer())
+    ]
+    for name in sorted(names, key=lambda n: frame[n].n_unique()):
+        if not frame.select(name, order).is_duplicated().any():
+            return order, name, f"{why}; times repeat, but not within one {name!r}"
+    return order, None, why
+
+
+def _sequence(
+    frame: pl.DataFrame,
+    guesses: Mapping[str, Guess],
+    targets: tuple[str, ...],
+    order: str | None,
+    by: str | tuple[str, ...] | None,
+    length: int | None,
+    horizon: int | None,
+) -> tuple[Sequence, str]:
+    cells = [n for n, g in guesses.items() if isinstance(g.column, Series) and n not in targets]
+    if cells and length is None:
+        return Cells(steps=cells[0]), f"each row is a sample, whose steps are in {cells[0]!r}"
+    if order is None and length is not None:
+        counters = [n for n, g in guesses.items() if "counts the rows" in g.reason]
+        if counters:
+            order = counters[0]
+    if order is None:
+        return Cells(), "no column orders the rows, so each one is a sample of its own"
+    if length is None:
+        length, step = _length(frame, order)
+        reason = f"windows of {length} rows, {step}"
+    else:
+        reason = f"windows of {length} rows, as asked"
+    return Windows(order, length, 1 if horizon is None else horizon, by=by), reason
+
+
+def _length(frame: pl.DataFrame, order: str) -> tuple[int, str]:
+    values = frame[order]
+    if values.dtype == pl.String:
+        values = values.str.to_datetime(strict=False)
+    if not values.dtype.is_temporal():
+        return max(1, min(96, frame.height // 10)), "for want of a clock"
+    gaps = values.unique().sort().cast(pl.Datetime("us")).diff().drop_nulls().dt.total_seconds()
+    step = float(gaps.median() or 0)  # type: ignore[arg-type]  # a median of whole numbers is a number
+    name = "day" if step >= 86_400 else "hour" if step >= 3600 else "minute"
+    most = max(1, frame.height // 10)
+    reason = {"day": "a month of days", "hour": "a week of hours", "minute": "an hour of minutes"}[name]
+    length = _LENGTHS[name]
+    return (length, reason) if length <= most else (most, "a tenth of the rows")
+
+
+def _kept(
+    frame: pl.DataFrame, guesses: dict[str, Guess], targets: tuple[str, ...], sequence: Sequence
+) -> dict[str, Column]:
+    """The columns of the schema: what has a kind, what does not only name the series; static where constant in each."""
+    by = list(sequence.by_names)
+    columns: dict[str, Column] = {}
+    for name, guess in guesses.items():
+        column = guess.column
+        if column is None or (name in by and isinstance(column, Number)):
+            continue
+        if isinstance(column, Series) and name != sequence.steps_column:
+            guesses[name] = Guess(None, "left out: lists are read as steps only")
+            continue
+        if by and name not in targets and not isinstance(column, Timestamp):
+            most = frame.group_by(by).agg(pl.col(name).drop_nulls().n_unique())[name].max()
+            if most == 1 or name in by:
+                column = replace(column, role="static")
+                guesses[name] = Guess(column, f"{guess.reason}, one for each series")
+        columns[name] = column
+    for name in targets:
+        if name not in columns:
+            kind: Column = Number() if frame[name].dtype.is_numeric() else Category()
+            columns[name] = kind
+            guesses[name] = Guess(kind, "the target")
+    return columns

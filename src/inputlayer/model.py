@@ -1,0 +1,255 @@
+"""Model: the public face. Each method is one call to the file that does the work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from torch import nn
+
+from inputlayer import artefact, evaluation, prediction
+from inputlayer.baselines import Baselines, fit_baselines
+from inputlayer.batch import Batches
+from inputlayer.encode import encode
+from inputlayer.errors import NotFittedError, OptionError
+from inputlayer.fit import Fitted
+from inputlayer.heads.base import Head
+from inputlayer.layer import InputLayer, tables
+from inputlayer.network import Network
+from inputlayer.receipt import Receipt
+from inputlayer.run import History, TrainingOptions
+from inputlayer.table import Table
+from inputlayer.training import train
+
+
+class Model:
+    """An input layer, a body behind it, and a head: from a raw table to predictions in raw units.
+
+    Parameters
+    ----------
+    layer
+        The input layer, fitted or not.
+    body
+        `il.LSTM(...)`, or any `nn.Module` with ``forward(x, lengths, future, key) -> (B, n, width)`` and ``width``.
+    head
+        `il.Regression(...)` or `il.Classes(...)`; by default what the target's kind needs.
+
+    Examples
+    --------
+    >>> import inputlayer as il
+    >>> table = {"day": list(range(60)), "load": [float(i % 7) for i in range(60)]}
+    >>> schema = il.Schema({"load": il.Number()}, il.Windows("day", length=14, horizon=2), target="load")
+    >>> train, valid, test = il.split(table, schema)
+    >>> model = il.Model(il.InputLayer(schema), il.LSTM(units=4))
+    >>> history = model.fit(train, valid, epochs=2)
+    >>> model.predict(test)["day"].to_list()
+    [60, 61]
+    """
+
+    def __init__(self, layer: InputLayer, body: nn.Module, head: Head | None = None) -> None:
+        self.network = Network(layer, body, head)
+        self.baselines: Baselines | None = None
+        self.valid_receipt: Receipt | None = None
+        self.history: History | None = None
+        self.trained = False
+
+    @property
+    def layer(self) -> InputLayer:
+        """The input layer."""
+        return self.network.layer
+
+    @property
+    def fitted(self) -> Fitted:
+        """The fitted half of the layer.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        if not self.trained:
+            raise NotFittedError("The model")
+        return self.layer.learnt
+
+    def fit(
+        self,
+        train: Any,
+        valid: Any = None,
+        *,
+        epochs: int = 50,
+        batch: int = 64,
+        lr: float = 1e-3,
+        patience: int | None = None,
+        clip: float | None = 1.0,
+        schedule: str = "cosine",
+        seed: int = 0,
+        device: str = "auto",
+        callbacks: Iterable[Any] = (),
+        logger: Any = None,
+        run: str | Path | None = None,
+        resume: bool = False,
+    ) -> History:
+        """Fit the layer on `train`, draw the weights, and train.
+
+        Parameters
+        ----------
+        train, valid
+            Tables of raw data. Training rows come before validation rows, and are their look-back.
+        epochs, batch, lr, clip, schedule, seed, device
+            See `TrainingOptions`. ``epochs=0`` fits and draws, and trains nothing.
+        patience
+            Epochs without a better validation loss before training stops; 10 unless given. Needs `valid`.
+        callbacks, logger
+            Lightning's.
+        run
+            A folder for checkpoints, one after each epoch; with ``resume=True`` training goes on from there.
+
+        Returns
+        -------
+        History
+            Losses by epoch. Ctrl-C ends the training, with the best weights so far, and sets `interrupted`.
+
+        Raises
+        ------
+        TableError
+            With every problem of the tables, before anything is trained.
+        """
+        if valid is None and patience is not None:
+            raise OptionError(f"patience={patience!r} has no effect without a validation table: pass valid=")
+        options = TrainingOptions(epochs, batch, lr, patience or 10, clip, schedule, seed, device)
+        if self.trained:
+            raise OptionError("this model is trained already: use continue_fit(new), or make a new model")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if self.layer.fitted is None:
+                self.layer.fit(train)
+            self.network.build()
+        return self._train(Table.of(train), valid, options, callbacks, logger, run, resume)
+
+    def continue_fit(self, train: Any, valid: Any = None, **options: Any) -> History:
+        """Train on, with new rows, from the weights as they are. The fitted half stays as it is.
+
+        Takes the training options of `fit`.
+        """
+        self.fitted  # noqa: B018  # raises where not fitted
+        names = ("callbacks", "logger", "run", "resume")
+        rest = {n: options.pop(n) for n in names if n in options}
+        if valid is None and options.get("patience") is not None:
+            raise OptionError("patience has no effect without a validation table: pass valid=")
+        return self._train(Table.of(train), valid, TrainingOptions(**options), **rest)
+
+    def _train(
+        self,
+        train_table: Table,
+        valid: Any,
+        options: TrainingOptions,
+        callbacks: Iterable[Any] = (),
+        logger: Any = None,
+        run: str | Path | None = None,
+        resume: bool = False,
+    ) -> History:
+        fitted = self.layer.learnt
+        encoded = encode(fitted, train_table, training=True)
+        held = None
+        if valid is not None:
+            context = (train_table,) if fitted.schema.sequence.kind == "windows" else ()
+            encoded_valid = encode(fitted, Table.of(valid), context)
+            self.valid_receipt = encoded_valid.receipt
+            held = Batches(encoded_valid, fitted, 4 * options.batch)
+        batches = Batches(encoded, fitted, options.batch, shuffle=True, seed=options.seed)
+        if self.baselines is None:
+            self.baselines = fit_baselines(fitted, encoded)
+        self.history = train(
+            self.network,
+            batches,
+            held,
+            options,
+            callbacks=callbacks,
+            logger=logger,
+            run=None if run is None else Path(run),
+            resume=resume,
+            fingerprint=artefact.fingerprint(fitted, encoded),
+        )
+        self.trained = True
+        return self.history
+
+    def predict(self, table: Any, *, future: Any = None) -> pl.DataFrame:
+        """Predictions in raw units: one forecast per series from its last rows; one row per group; one per row.
+
+        Parameters
+        ----------
+        table
+            Raw data; the target is needed only where its past is an input.
+        future
+            For columns with ``role="known"``: a table of the next `horizon` rows of each series.
+
+        Returns
+        -------
+        polars.DataFrame
+            Windows: the `by` columns, ``origin``, ``step``, the order column, each target (and its quantiles). Groups:
+            the `by` columns; Cells: ``row``. Classes: the label and ``p_<class>``.
+
+        Raises
+        ------
+        TableError
+            With every problem of the tables.
+        """
+        self.fitted  # noqa: B018  # raises where not fitted
+        return prediction.predict(self.network, Table.of(table), None if future is None else Table.of(future))
+
+    def backtest(self, table: Any, *, context: Any = ()) -> pl.DataFrame:
+        """Every sequence's prediction beside the truth, as `predict` gives it, with ``<target>_true``."""
+        return pl.concat(self.backtest_blocks(table, context=context))
+
+    def backtest_blocks(self, table: Any, *, context: Any = (), size: int = 8192) -> Iterator[pl.DataFrame]:
+        """The same in frames of about `size` sequences, for tables whose backtest does not fit in memory."""
+        self.fitted  # noqa: B018  # raises where not fitted
+        return prediction.backtest(self.network, Table.of(table), tables(context), size)
+
+    def evaluate(self, table: Any, *, context: Any = (), allow_seen: bool = False) -> evaluation.Scores:
+        """Scores on `table`, beside those of the baselines.
+
+        Parameters
+        ----------
+        context
+            A table, or several, of the rows before: look-back only, never scored.
+        allow_seen
+            Score rows that were fitted on all the same.
+
+        Raises
+        ------
+        SeenRowsError
+            If rows of `table` were fitted on.
+        """
+        self.fitted  # noqa: B018  # raises where not fitted
+        return evaluation.evaluate(
+            self.network, self.baselines, Table.of(table), tables(context), allow_seen=allow_seen
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to one ``.safetensors`` file: the old file or the new one is there, never a half."""
+        self.fitted  # noqa: B018  # raises where not fitted
+        artefact.save(Path(path), artefact.Contents(self.network, self.baselines, self.valid_receipt, self.history))
+
+
+def load(path: str | Path, *, body: nn.Module | None = None) -> Model:
+    """Read a model that `Model.save` wrote. Nothing in the file can run code.
+
+    Parameters
+    ----------
+    body
+        For a model with a body of your own: a module like the one it was trained with; its weights come from the file.
+
+    Raises
+    ------
+    ArtefactError
+        If the file is none of ours, is damaged, or comes from a newer version.
+    """
+    contents = artefact.load(Path(path), body)
+    model = Model.__new__(Model)
+    model.network, model.baselines = contents.network, contents.baselines
+    model.valid_receipt, model.history, model.trained = contents.valid_receipt, contents.history, True
+    return model
