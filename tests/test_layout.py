@@ -17,11 +17,12 @@ SOURCE = Path(__file__).parents[1] / "src" / "inputlayer"
 # Read downwards, the names are the way of the data. A file imports only from those above it. A folder stands for all
 # its files: they see their `base.py` (and what SHARED names), never each other; its `__init__.py` sees all of them.
 ROAD = [
-    "errors.py", "progress.py", "store.py", "graph.py", "files.py", "table.py", "statistics.py", "times.py", "scales.py",
-    "filling.py", "columns/", "sequence/", "schema.py", "infer.py", "split.py",
+    "errors.py", "progress.py", "store.py", "graph.py", "files.py", "table.py", "statistics.py",
+    "times.py", "scales.py", "filling.py", "columns/", "sequence/", "schema.py", "infer.py", "split.py",
     "blocks.py", "receipt.py", "fit.py", "encode.py", "batch.py",
     "stages/", "layer.py", "bodies/", "heads/", "network.py", "checkpoint.py", "run.py", "training.py",
-    "scores.py", "forecast.py", "prediction.py", "seasons.py", "linear.py", "baselines.py", "evaluation.py", "artefact.py",
+    "scores.py", "forecast.py", "prediction.py",
+    "past.py", "seasons.py", "linear.py", "pooled.py", "baselines.py", "evaluation.py", "artefact.py",
     "show.py", "compare.py", "onnx/", "report/", "model.py", "checks/", "demo.py", "cli.py", "__init__.py",
 ]  # fmt: skip
 
