@@ -44,7 +44,7 @@ _NAMES = {
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = sorted(_HOME)  # noqa: PLE0605  # one list of the public names, above
+__all__ = sorted(_HOME)  # one list of the public names, above
 
 if TYPE_CHECKING:
     from inputlayer.bodies import LSTM as LSTM

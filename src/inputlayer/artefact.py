@@ -18,18 +18,18 @@ from torch import nn
 
 from inputlayer import store
 from inputlayer.baselines import Baselines
-from inputlayer.bodies import BODIES, DECODERS
+from inputlayer.bodies import body_from
 from inputlayer.columns import KINDS
 from inputlayer.encode import Encoded
-from inputlayer.errors import ArtefactError, InputLayerError, NotFittedError
+from inputlayer.errors import ArtefactError, InputLayerError
 from inputlayer.fit import Clock, Fitted
-from inputlayer.heads import HEADS
+from inputlayer.heads import head_from
 from inputlayer.layer import InputLayer
 from inputlayer.network import Network, describe
 from inputlayer.receipt import Receipt
 from inputlayer.run import History
 from inputlayer.schema import Schema
-from inputlayer.stages import STAGES
+from inputlayer.stages import stage_from
 
 
 @dataclass
@@ -52,6 +52,7 @@ def save(path: Path, contents: Contents) -> None:
     header: dict[str, Any] = {
         "kind": "model",
         "schema": fitted.schema.to_dict(),
+        "columns": list(fitted.schema.columns),  # their order, which a JSON object need not keep
         "stages": [{"kind": s.kind, **s.options()} for s in network.layer.stages],
         **describe(network),
         "states": {n: _packed(s, f"states/{n}", tensors) for n, s in fitted.states.items()},
@@ -96,15 +97,16 @@ def fingerprint(fitted: Fitted, encoded: Encoded) -> str:
 
 
 def _contents(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray], body: nn.Module | None) -> Contents:
-    schema = Schema.from_dict(header["schema"])
-    layer = InputLayer(schema, [_made(STAGES, spec, "stage") for spec in header["stages"]])
+    described = header["schema"]
+    schema = Schema.from_dict({**described, "columns": {n: described["columns"][n] for n in header["columns"]}})
+    layer = InputLayer(schema, [stage_from(spec) for spec in header["stages"]])
     states = {
         n: _unpacked(KINDS[schema.columns[n].kind].State, spec, f"states/{n}", tensors)
         for n, spec in header["states"].items()
     }
     clock = None if header["clock"] is None else _unpacked(Clock, header["clock"], "clock", tensors)
     layer.restore(Fitted(schema, states, _unpacked(Receipt, header["receipt"], "receipt", tensors), clock))
-    network = Network(layer, _body(header["body"], body), _made(HEADS, header["head"], "head"))
+    network = Network(layer, _body(header["body"], body), head_from(header["head"]))
     network.build()
     weights = {n[8:]: torch.from_numpy(a) for n, a in tensors.items() if n.startswith("weights/")}
     network.load_state_dict(weights)
@@ -126,20 +128,10 @@ def _body(spec: Mapping[str, Any], given: nn.Module | None) -> nn.Module:
     if spec["kind"] is not None:
         if given is not None:
             raise ArtefactError(f"the model has a body of its own ({spec['kind']}): leave body= out")
-        return _made(BODIES, spec, "body")
+        return body_from(spec)
     if given is None:
         raise ArtefactError(f"the model has a body of your own, {spec['class']}: pass one like it as body=")
     return given
-
-
-def _made(registry: Mapping[str, Any], spec: Mapping[str, Any], what: str) -> Any:
-    """An object from ``{"kind": ..., **options}``, its kind looked up in a closed list."""
-    if spec["kind"] not in registry:
-        raise ArtefactError(f"unknown {what} {spec['kind']!r}. Known: {', '.join(registry)}")
-    options = {k: v for k, v in spec.items() if k != "kind"}
-    if isinstance(options.get("decoder"), Mapping):
-        options["decoder"] = _made(DECODERS, options["decoder"], "decoder")
-    return registry[spec["kind"]](**options)
 
 
 def _packed(state: Any, prefix: str, tensors: dict[str, np.ndarray]) -> Any:
@@ -149,12 +141,11 @@ def _packed(state: Any, prefix: str, tensors: dict[str, np.ndarray]) -> Any:
 
 
 def _unpacked(cls: type[Any], described: Any, prefix: str, tensors: Mapping[str, np.ndarray]) -> Any:
-    return store.unpack(cls, described, {n[len(prefix) + 1 :]: a for n, a in tensors.items() if n.startswith(f"{prefix}/")})
+    return store.unpack(
+        cls, described, {n[len(prefix) + 1 :]: a for n, a in tensors.items() if n.startswith(f"{prefix}/")}
+    )
 
 
 def _timeless(history: History) -> dict[str, Any]:
     """A history without its seconds: the same training gives the same file."""
     return {k: v for k, v in history.to_dict().items() if k != "seconds"}
-
-
-__all__ = ["Contents", "NotFittedError", "fingerprint", "load", "save"]

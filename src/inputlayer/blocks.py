@@ -56,7 +56,9 @@ def _block(schema: Schema, frame: pl.DataFrame, read: list[str], problems: Probl
         where = Where(name, first_row, problems)
         column = schema.columns.get(name)
         order = (
-            column.order_values(values[name], where) if isinstance(column, Timestamp) else order_values(frame[name], where)
+            column.order_values(values[name], where)
+            if isinstance(column, Timestamp)
+            else order_values(frame[name], where)
         )
     for key in schema.sequence.by_names:
         missing = frame[key].is_null().to_numpy()

@@ -250,7 +250,8 @@ def _check_order(rows: Rows, fitted: Fitted, problems: Problems) -> None:
             column=name,
             rows=source.tolist(),
             values=values,
-            remedy="Drop the repeated rows" + ("" if by else ", or name the column that tells the series apart: by=..."),
+            remedy="Drop the repeated rows"
+            + ("" if by else ", or name the column that tells the series apart: by=..."),
         )
 
 
@@ -322,7 +323,9 @@ def _none_found(encoded: Encoded, fitted: Fitted, problems: Problems) -> None:
         sequence = fitted.schema.sequence
         need = f"{sequence.length} + {sequence.horizon} rows" if isinstance(sequence, Windows) else "a row"
         keys, counts = key_text(encoded.rows.keys), np.diff(encoded.rows.offsets) - encoded.rows.context
-        has = ", ".join(f"series {k!r} has {n}" if k else f"it has {n}" for k, n in list(zip(keys, counts, strict=True))[:5])
+        has = ", ".join(
+            f"series {k!r} has {n}" if k else f"it has {n}" for k, n in list(zip(keys, counts, strict=True))[:5]
+        )
         problems.add(
             f"no sequence fits: one needs {need}, {has}", remedy="Give more rows, or the rows before them as context="
         )

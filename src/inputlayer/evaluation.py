@@ -67,7 +67,12 @@ def evaluate(
         _add(model, y, true, batch)
         for name, predicted in (baselines.predict(encoded, batch) if baselines is not None else {}).items():
             scorer = others.setdefault(name, _scorer(network, point=True))
-            _add(scorer, predicted[..., None, :] if isinstance(scorer, ClassScores) else predicted[..., None], true, batch)
+            _add(
+                scorer,
+                predicted[..., None, :] if isinstance(scorer, ClassScores) else predicted[..., None],
+                true,
+                batch,
+            )
     found = model.result()
     beside = {n: s.result() for n, s in others.items()}
     scores = Scores(found)

@@ -98,7 +98,9 @@ def _enough_rows(schema: Schema, receipt: Receipt, problems: Problems) -> None:
         return
     least = (1 if sequence.pad_short else sequence.length) + sequence.horizon
     if receipt.counts.max() < least:
-        series = [f"series {k!r} has {n}" if k else f"it has {n}" for k, n in zip(receipt.keys, receipt.counts, strict=True)]
+        series = [
+            f"series {k!r} has {n}" if k else f"it has {n}" for k, n in zip(receipt.keys, receipt.counts, strict=True)
+        ]
         shown = ", ".join(series[:5]) + (f" and {len(series) - 5} more" if len(series) > 5 else "")
         problems.add(
             f"a window needs {least} rows (length {sequence.length} + horizon {sequence.horizon}), {shown}",

@@ -108,9 +108,7 @@ def _typed(order: pl.Series, table: Table, *, regular: bool, fitted: Fitted) -> 
     return times.cast(dtype) if regular else times.cast(pl.Date)
 
 
-def _checked(
-    fitted: Fitted, table: Table, future: Table, last: pl.DataFrame, problems: Problems
-) -> pl.DataFrame:
+def _checked(fitted: Fitted, table: Table, future: Table, last: pl.DataFrame, problems: Problems) -> pl.DataFrame:
     """The rows of `future`, found to be exactly the horizon's rows behind each series."""
     schema, sequence = fitted.schema, fitted.schema.sequence
     assert isinstance(sequence, Windows)
@@ -129,9 +127,7 @@ def _checked(
     return keyed.drop("_order")
 
 
-def _check_follows(
-    fitted: Fitted, found: pl.DataFrame, last: pl.DataFrame, by: list[str], problems: Problems
-) -> None:
+def _check_follows(fitted: Fitted, found: pl.DataFrame, last: pl.DataFrame, by: list[str], problems: Problems) -> None:
     sequence, clock = fitted.schema.sequence, fitted.clock
     assert isinstance(sequence, Windows)
     early = found["_last"].is_null() | (found["_order"] <= found["_last"])
@@ -146,7 +142,9 @@ def _check_follows(
     whole = last.join(counts, on=by, how="left", nulls_equal=True) if by else counts
     wrong = whole.filter(pl.col("len").fill_null(0) != sequence.horizon)
     for key, count in zip(key_text(wrong.select(by)), wrong["len"].fill_null(0), strict=False):
-        problems.add(f"future= has {count} rows" + (f" for series {key!r}" if key else "") + f", not {sequence.horizon}")
+        problems.add(
+            f"future= has {count} rows" + (f" for series {key!r}" if key else "") + f", not {sequence.horizon}"
+        )
     if clock is not None and clock.regular and not early.any() and not wrong.height:
         ordered = found.sort([*by, "_order"])
         place = np.tile(np.arange(1, sequence.horizon + 1), last.height)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from inputlayer.batch import Batch, Batches
 from inputlayer.columns import KINDS
-from inputlayer.columns.base import ColumnModule, Ragged
 from inputlayer.encode import Encoded, encode
 from inputlayer.errors import NotFittedError, OptionError
 from inputlayer.fit import Fitted, fit
@@ -277,6 +276,3 @@ def tables(context: Any) -> tuple[Table, ...]:
     if isinstance(context, list | tuple) and not (context and isinstance(context[0], Mapping)):
         return tuple(Table.of(t) for t in context)
     return (Table.of(context),)
-
-
-__all__ = ["InputLayer", "Inputs", "Ragged"]

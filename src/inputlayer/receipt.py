@@ -88,7 +88,9 @@ class ReceiptWriter:
             self.hashes = np.unique(np.concatenate([self.hashes, hashes]))[:_KEPT]
             return
         # The sum over a group's rows, modulo 2**64: the same however the rows are ordered or cut into blocks.
-        sums = block.frame.select(by).with_columns(pl.Series("_hash", hashes)).group_by(by).agg(pl.col("_hash").implode())
+        sums = (
+            block.frame.select(by).with_columns(pl.Series("_hash", hashes)).group_by(by).agg(pl.col("_hash").implode())
+        )
         for key, part in zip(key_text(sums.select(by)), sums["_hash"], strict=True):
             with np.errstate(over="ignore"):
                 total = int(np.add.reduce(part.to_numpy(), dtype=np.uint64))
@@ -99,7 +101,9 @@ class ReceiptWriter:
         spans = [pl.col("_order").min().alias("_low"), pl.col("_order").max().alias("_high"), pl.len().alias("_n")]
         frame = pl.DataFrame([order, *block.frame.select(by)])
         parts = frame.group_by(by).agg(spans) if by else frame.select(spans)
-        for key, low, high, n in zip(key_text(parts.select(by)), parts["_low"], parts["_high"], parts["_n"], strict=True):
+        for key, low, high, n in zip(
+            key_text(parts.select(by)), parts["_low"], parts["_high"], parts["_n"], strict=True
+        ):
             if low is not None:
                 old = self.spans.get(key, (low, high, 0))
                 self.spans[key] = (min(old[0], low), max(old[1], high), old[2] + n)

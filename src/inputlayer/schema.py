@@ -205,7 +205,9 @@ def _contradictions(schema: Schema) -> list[Problem]:
         problems.add(f"{type(columns[cell]).__name__} cells hold no steps", column=cell)
     for name, column in columns.items():
         if column.kind == "series" and name != cell:
-            problems.add("is a Series, which is read as steps only", column=name, remedy=f"Use il.Cells(steps={name!r})")
+            problems.add(
+                "is a Series, which is read as steps only", column=name, remedy=f"Use il.Cells(steps={name!r})"
+            )
     if schema.weight is not None and schema.weight in columns:
         problems.add("is the weight, and so cannot be an input: take it out of columns", column=schema.weight)
     if not problems and not schema.inputs:

@@ -73,7 +73,12 @@ def split(
 def _check_part(name: str, part: Part, *, timed: bool) -> None:
     if isinstance(part, str | date):
         refuse(not timed, f"{name}={part!r}: only windows are cut at a time. Give a share or a number")
-    elif isinstance(part, bool) or not isinstance(part, int | float) or part < 0 or (isinstance(part, float) and part >= 1):
+    elif (
+        isinstance(part, bool)
+        or not isinstance(part, int | float)
+        or part < 0
+        or (isinstance(part, float) and part >= 1)
+    ):
         raise OptionError(f"{name}={part!r}: give a share below 1, a number of rows, or a time")
 
 
@@ -135,15 +140,17 @@ def _moment(part: str | date, values: pl.Series) -> pl.Series:
         raise OptionError(f"{part!r} is no value of the order column {values.name!r}, which holds {dtype}") from None
 
 
-def _shuffled(
-    table: Table, schema: Schema, valid: Part, test: Part, seed: int, stratify: bool
-) -> np.ndarray:
+def _shuffled(table: Table, schema: Schema, valid: Part, test: Part, seed: int, stratify: bool) -> np.ndarray:
     by = list(schema.sequence.by_names)
     targets = list(schema.targets)
     frame = table.frame([*by, *(t for t in targets if t not in by)])
     if by:
-        units = frame.group_by(by, maintain_order=True).agg(pl.col(targets).drop_nulls().first()).with_row_index("_unit")
-        member = frame.select(by).join(units, on=by, how="left", nulls_equal=True, maintain_order="left")["_unit"].to_numpy()
+        units = (
+            frame.group_by(by, maintain_order=True).agg(pl.col(targets).drop_nulls().first()).with_row_index("_unit")
+        )
+        member = (
+            frame.select(by).join(units, on=by, how="left", nulls_equal=True, maintain_order="left")["_unit"].to_numpy()
+        )
     else:
         units, member = frame, np.arange(frame.height)
     assert isinstance(valid, int | float)
@@ -151,11 +158,15 @@ def _shuffled(
     draw = np.random.default_rng(seed)
     if not stratify:
         return _dealt(draw.permutation(units.height), valid, test)[member]
-    refuse(len(targets) != 1 or schema.columns[targets[0]].kind == "number", "stratify=True needs one target of classes")
+    refuse(
+        len(targets) != 1 or schema.columns[targets[0]].kind == "number", "stratify=True needs one target of classes"
+    )
     labels = np.zeros(units.height, dtype=np.int64)
     total = units.height
     for cls in units[targets[0]].unique(maintain_order=True):
-        same = np.flatnonzero((units[targets[0]].eq_missing(pl.Series([cls], dtype=units[targets[0]].dtype))).to_numpy())
+        same = np.flatnonzero(
+            (units[targets[0]].eq_missing(pl.Series([cls], dtype=units[targets[0]].dtype))).to_numpy()
+        )
         shares = [_count(p, total) / total if isinstance(p, int) else p for p in (valid, test)]
         labels[same[draw.permutation(len(same))]] = _dealt(np.arange(len(same)), shares[0], shares[1])
     return labels[member]

@@ -69,9 +69,7 @@ class Index:
         if mask.all():
             return self
         skipped = {**self.skipped, reason: self.skipped.get(reason, 0) + int((~mask).sum())}
-        return Index(
-            self.start[mask], self.length[mask], self.ahead[mask], self.series[mask], self.targets, skipped
-        )
+        return Index(self.start[mask], self.length[mask], self.ahead[mask], self.series[mask], self.targets, skipped)
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,9 @@ class Windows(Sequence):
             try:
                 gap = _duration(gap)
             except (ValueError, pl.exceptions.PolarsError):
-                raise OptionError(f"max_gap={self.max_gap!r} is no duration. Write it as '90s', '15m', '2h', '1d'") from None
+                raise OptionError(
+                    f"max_gap={self.max_gap!r} is no duration. Write it as '90s', '15m', '2h', '1d'"
+                ) from None
         if isinstance(gap, timedelta):
             return gap / timedelta(microseconds=1)
         if timed:
