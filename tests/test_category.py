@@ -134,6 +134,8 @@ def test_back_keeps_shape_and_type():
     state = learnt(Category(), [7, 7, 5])
     got = Category().back(np.array([[0, 1], [-1, -2]]), state)
     assert got.tolist() == [[7, 5], [None, None]]
+    assert Category().back(np.array([[0, 1]]), state).dtype == np.int64
+    assert Category().class_counts(state) == (2, 1)
 
 
 def module():

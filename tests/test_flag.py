@@ -79,6 +79,8 @@ def test_counts_merge():
 def test_classes_and_back():
     state = FlagState(1, 1, 0)
     assert Flag().classes(state) == (False, True)
+    assert Flag().class_counts(state) == (1, 1)
+    assert Flag().back(np.array([1, 0]), state).dtype == bool
     assert Flag().back(np.array([[0, 1], [1, -1]]), state).tolist() == [[False, True], [True, None]]
 
 

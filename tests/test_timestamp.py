@@ -142,6 +142,7 @@ def test_nanoseconds_round_down():
     [
         (["2024-01-01", "31/12/2024", "x"], None, r"is not a time \(row 1 = '31/12/2024', row 2 = 'x'\).*ISO 8601"),
         (["2024-02-30"], None, r"is not a time \(row 0 = '2024-02-30'\)"),
+        (["2024-01-01T00:00+25:00"], None, r"is not a time \(row 0 = '2024-01-01T00:00\+25:00'\)"),
         (["0000-01-01"], None, r"is not a time \(row 0 = '0000-01-01'\)"),
         (["2024-01-01T10:00Z", "2024-01-01T10:00"], None, r"has no zone, where others have one \(row 1 = '2024-01"),
         ([None, 1_700_000_000], None, r"holds numbers, not times \(row 1 = 1700000000\).*from_epoch"),

@@ -1,4 +1,4 @@
-"""Times as whole microseconds: text read, zones applied, calendar fields, in NumPy and in an ONNX graph.
+"""Times as whole microseconds: cells read, zones applied, calendar fields and elapsed time, and the same in a graph.
 
 The calendar arithmetic counts days from 0000-03-01 in eras of 400 years, after Howard Hinnant, "chrono-Compatible
 Low-Level Date Algorithms" (https://howardhinnant.github.io/date_algorithms.html): whole numbers only, so that NumPy and
@@ -9,29 +9,58 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+import torch
+from torch import Tensor
 
 from inputlayer.errors import OptionError
 
 if TYPE_CHECKING:
+    from inputlayer.columns.base import Where
     from inputlayer.graph import Graph
 
 NAT = int(np.iinfo(np.int64).min)  # a missing time, as in NumPy
 SECOND, DAY = 1_000_000, 86_400_000_000  # microseconds
-YEAR_1, YEAR_10000 = -719_162 * DAY, 2_932_897 * DAY
+_YEAR_1, _YEAR_10000 = -719_162 * DAY, 2_932_897 * DAY
 
-FIELDS = ("second", "minute", "hour", "weekday", "day", "month", "yearday")
+# Field -> highest value, first value, period. A year has 365.2425 days on average.
+_CIRCLES: dict[str, tuple[int, int, float]] = {
+    "second": (59, 0, 60.0),
+    "minute": (59, 0, 60.0),
+    "hour": (23, 0, 24.0),
+    "weekday": (6, 0, 7.0),
+    "day": (31, 1, 31.0),
+    "month": (12, 1, 12.0),
+    "yearday": (366, 1, 365.2425),
+}
+FIELDS = tuple(_CIRCLES)
 
-_ISO = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d", "%Y-%m-%dT%H:%M")
-_OFFSET = r"([T ]\d\d:\d\d.*?) ?([Zz]|[+-]\d\d(?::?\d\d)?)$"
+_ISO = ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f")  # the last is the slowest
+_OFFSET = r"([Zz]|[+-](?:0\d|1[0-8])(?::?[0-5]\d)?)$"
 _LIMIT = 2**63 // DAY // 2  # days that surely fit
 
 # The years and days of an era, which begins on 1 March, so that the leap day is its last: 719,468 days before 1970.
 _ERA, _EPOCH = 146_097, 719_468
+
+
+@dataclass(frozen=True)
+class Times:
+    """Accepted times: `utc` (rows,) int64 microseconds since 1970, `NAT` where missing; `zone`, None if naive.
+
+    `bad` (rows,) bool tells cells that could not be read from those that held nothing. A naive time counts as UTC.
+    """
+
+    utc: np.ndarray
+    zone: str | None
+    bad: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.utc)
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
@@ -51,7 +80,53 @@ def check_format(text: str) -> None:
         raise OptionError(f"format={text!r} does not describe a time. An example that does: '%d.%m.%Y %H:%M'.")
 
 
-def microseconds(values: pl.Series) -> pl.Series:
+def read_times(values: pl.Series, form: str | None, where: Where) -> Times:
+    """Cells of any type -> `Times`; those that are no time are noted in `where` and become missing."""
+    dtype = values.dtype
+    if isinstance(dtype, (pl.Categorical, pl.Enum)):
+        values, dtype = values.cast(pl.String), pl.String()
+    if dtype == pl.Date or isinstance(dtype, pl.Datetime):
+        return _bounded(values, where)
+    if dtype == pl.String:
+        return _from_text(values, form, where)
+    bad = values.is_not_null().to_numpy()
+    if dtype.is_integer() or dtype.is_float():
+        where.add("holds numbers, not times", bad, values, "Turn them into times first, as polars.from_epoch does.")
+    elif dtype != pl.Null:
+        where.add(f"holds cells of type {dtype}, not times", bad, values, "Turn them into dates or times.")
+    return Times(np.full(len(values), NAT), None, bad)
+
+
+def _bounded(values: pl.Series, where: Where) -> Times:
+    """`Times` from dates or Datetimes, those outside the years 1 to 9999 noted."""
+    utc = _microseconds(values)
+    outside = ((utc < _YEAR_1) | (utc >= _YEAR_10000)).fill_null(False)
+    # Shown as the raw number, for polars cannot show such a time.
+    where.add("is outside the years 1 to 9999", outside.to_numpy(), values.to_physical(), "Mend the unit or the value.")
+    zone = values.dtype.time_zone if isinstance(values.dtype, pl.Datetime) else None
+    return Times(utc.set(outside, None).fill_null(NAT).to_numpy(), zone, outside.to_numpy())
+
+
+def _from_text(values: pl.Series, form: str | None, where: Where) -> Times:
+    """`Times` from text."""
+    text = values.str.strip_chars()
+    text = text.set(text == "", None)
+    if form is None:
+        utc, zone, naive = read_iso(text)
+        remedy = "Times are read as ISO 8601, such as 2024-01-31T10:00; for others name the format."
+        where.add("has no zone, where others have one", naive.to_numpy(), values, "Give every time a zone, or none.")
+        utc = utc.set(naive, None)
+    else:
+        utc, zone = _read_format(text, form)
+        naive, remedy = pl.Series([False] * len(text), dtype=pl.Boolean), f"The format is {form!r}."
+    outside = ((utc < _YEAR_1) | (utc >= _YEAR_10000)).fill_null(False)
+    utc = utc.set(outside, None)
+    bad = (utc.is_null() & text.is_not_null()).to_numpy()
+    where.add("is not a time", bad & ~naive.to_numpy(), values, remedy)
+    return Times(utc.fill_null(NAT).to_numpy(), zone, bad)
+
+
+def _microseconds(values: pl.Series) -> pl.Series:
     """Dates or Datetimes of any unit -> Int64 microseconds since 1970 (UTC if they have a zone), rounded down.
 
     What does not fit is moved to somewhere outside the years 1 to 9999; polars' own conversion stops the process.
@@ -65,7 +140,7 @@ def microseconds(values: pl.Series) -> pl.Series:
     return physical.clip(-(2**53), 2**53) * 1_000 if values.dtype.time_unit == "ms" else physical
 
 
-def read_format(text: pl.Series, form: str) -> tuple[pl.Series, str | None]:
+def _read_format(text: pl.Series, form: str) -> tuple[pl.Series, str | None]:
     """Text in the format `form` -> Int64 microseconds, null where it does not fit; and the zone."""
     times = text.str.to_datetime(form, strict=False, time_unit="us")
     assert isinstance(times.dtype, pl.Datetime)
@@ -81,9 +156,12 @@ def read_iso(text: pl.Series) -> tuple[pl.Series, str | None, pl.Series]:
     >>> times.to_list(), zone
     ([0, 86400000000, None], 'UTC')
     """
-    offsets = text.str.extract(_OFFSET, 2)
-    zone = None if offsets.null_count() == len(text) else "UTC"
-    body = text if zone is None else text.str.replace(_OFFSET, "$1")
+    clock = text.str.slice(10)  # behind the date, whose "-31" is no offset
+    zone, body = None, text
+    offsets = pl.Series([None] * len(text), dtype=pl.String)
+    if clock.str.contains(_OFFSET).any():
+        zone, offsets = "UTC", clock.str.extract(_OFFSET, 1)
+        body = text.str.slice(0, text.str.len_chars() - offsets.str.len_chars().fill_null(0)).str.strip_chars_end()
     body = body.str.replace(" ", "T", literal=True)
     times = pl.Series([None] * len(text), dtype=pl.Datetime("us"))
     for form in _ISO:
@@ -173,6 +251,35 @@ def seen(clock: np.ndarray) -> dict[str, frozenset[int]]:
     return {name: frozenset(np.unique(column).tolist()) for name, column in zip(FIELDS, columns, strict=True)}
 
 
+def circles(parts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Sine and cosine of every value of every part, (rows, 2) float32, and where each part's rows begin, (P,) int32.
+
+    The row of value v is at begin + v, with a row of zeros before the first for -1, missing. A table, so that torch and
+    ONNX give the same bits.
+    """
+    tables, offsets, at = [], [], 0
+    for part in parts:
+        highest, first, period = _CIRCLES[part]
+        value = np.arange(-1, highest + 1)
+        angle = 2 * np.pi * (value - first) / period
+        pairs = np.stack([np.sin(angle), np.cos(angle)], axis=-1) * (value >= first)[:, None]
+        tables.append(pairs.astype(np.float32))
+        offsets.append(at + 1)
+        at += len(value)
+    return np.concatenate([np.zeros((0, 2), np.float32), *tables]), np.array(offsets, dtype=np.int32)
+
+
+def elapsed(time: Tensor, unit: int) -> Tensor:
+    """Wire `time` (B, T, 3) -> (B, T, 1) float32. Whole microseconds until the end; going back counts as 0."""
+    day, second, micro = time.long().unbind(-1)
+    stamp = day * DAY + second * SECOND + micro
+    gap = (stamp[:, 1:] - stamp[:, :-1]).clamp(min=0)
+    known = second >= 0
+    gap = torch.where(known[:, 1:] & known[:, :-1], gap, 0).float() / unit
+    first = torch.zeros_like(stamp[:, :1], dtype=torch.float32)
+    return torch.cat([first, torch.log1p(gap)], dim=1).unsqueeze(-1)
+
+
 # -- the same in a graph ----------------------------------------------------------------------------------------------
 
 
@@ -218,3 +325,24 @@ def _date_onnx(g: Graph, days: str) -> dict[str, str]:
     yearday = g("Where", early, op("Sub", of_year, 305), late)
     first = op("Div", op("Add", op("Mul", shifted, 153), 2), 5)
     return {"day": op("Add", op("Sub", of_year, first), 1), "month": month, "yearday": yearday}
+
+
+def elapsed_onnx(g: Graph, time: str, unit: int) -> str:
+    """`elapsed` in a graph."""
+    units, last, end = g.constant([DAY, SECOND, 1]), g.constant([-1]), g.constant([2**62])
+    stamp = g("ReduceSum", g("Mul", g.cast(time, np.int64), units), last, keepdims=0)
+    known = g("GreaterOrEqual", g("Gather", time, g.constant(1), axis=-1), g.constant(0, np.int32))
+    zero, one, axis = g.constant([0]), g.constant([1]), g.constant([1])
+
+    def later(x: str) -> str:
+        return g("Slice", x, one, end, axis)
+
+    def earlier(x: str) -> str:
+        return g("Slice", x, zero, last, axis)
+
+    gap = g("Max", g("Sub", later(stamp), earlier(stamp)), g.constant(0))
+    gap = g("Where", g("And", later(known), earlier(known)), gap, g.constant(0))
+    scaled = g("Div", g.cast(gap, np.float32), g.constant(float(unit)))
+    first = g("Mul", g.cast(g("Slice", stamp, zero, one, axis), np.float32), g.constant(0.0))
+    joined = g("Concat", first, g("Log", g("Add", scaled, g.constant(1.0))), axis=1)
+    return g("Unsqueeze", joined, last)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MISSING, UNSEEN, FIRST = 0, 1, 2  # codes; values of the vocabulary count from FIRST
 _NO_NUMBER = np.iinfo(np.int64).min  # a missing whole number in the graph, as NaT is a missing time
 _SHOWN = 8
+_MISFIT_REMEDY = "Give the column the type it had in training."
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Category(Column):
 
     kind: ClassVar[str] = "category"
     State: ClassVar[type[State]] = CategoryState
+    first_class: ClassVar[int] = FIRST
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -181,14 +183,21 @@ class Category(Column):
         return {"": codes}
 
     def back(self, y: np.ndarray, state: CategoryState) -> np.ndarray:
-        """Class indices (...), which are codes minus 2, -> values (...) as objects; None for an index below 0."""
-        labels = np.array([*state.vocabulary, None], dtype=object)
+        """Class indices (...), which are codes minus 2, -> values (...): objects for text, int64 for whole numbers.
+
+        An index below 0, an unseen or missing value, is None, and whole numbers are objects then.
+        """
         index = np.asarray(y).astype(np.int64)
-        return np.asarray(labels[np.where(index < 0, -1, index)], dtype=object)
+        labels = np.array([*state.vocabulary, None], dtype=object)[np.where(index < 0, -1, index)]
+        return np.asarray(labels if state.text or (index < 0).any() else labels.astype(np.int64))
 
     def classes(self, state: CategoryState) -> tuple[str, ...] | tuple[int, ...]:
         """The labels of the classes, as a target: class i has code i + 2."""
         return state.vocabulary
+
+    def class_counts(self, state: CategoryState) -> tuple[int, ...]:
+        """Training rows of each label."""
+        return state.counts
 
     def describe(self, state: CategoryState) -> dict[str, Any]:
         """Size, most frequent values with their counts, rare, missing, width."""
@@ -286,9 +295,6 @@ class CategoryModule(ColumnModule):
                 table[UNSEEN] += self._unseen(i)
             parts.append(g("Gather", g.constant(table.cpu().numpy()), wires[wire_name(name, "")], axis=0))
         return TwinPart(extras=g("Concat", *parts, axis=-1))
-
-
-_MISFIT_REMEDY = "Give the column the type it had in training."
 
 
 def _table(state: CategoryState) -> nn.Embedding:

@@ -73,6 +73,7 @@ class Flag(Column):
 
     kind: ClassVar[str] = "flag"
     State: ClassVar[type[State]] = FlagState
+    first_class: ClassVar[int] = FALSE
 
     # -- fitted half --------------------------------------------------------------------------------------------------
 
@@ -115,13 +116,18 @@ class Flag(Column):
         return {"": values}
 
     def back(self, y: np.ndarray, state: FlagState) -> np.ndarray:
-        """Class indices (...), codes minus 1 -> False or True (...) as objects; None for an index below 0."""
+        """Class indices (...), codes minus 1 -> bool (...); with None, as objects, where an index is below 0."""
         index = np.asarray(y).astype(np.int64)
-        return np.asarray(np.array([False, True, None], dtype=object)[np.where(index < 0, -1, index)], dtype=object)
+        labels = np.array([False, True, None], dtype=object)[np.where(index < 0, -1, index)]
+        return np.asarray(labels if (index < 0).any() else labels.astype(bool))
 
     def classes(self, state: FlagState) -> tuple[bool, bool]:
         """The labels of the classes, as a target: class i has code i + 1."""
         return (False, True)
+
+    def class_counts(self, state: FlagState) -> tuple[int, int]:
+        """Training rows of each label."""
+        return (state.false, state.true)
 
     def describe(self, state: FlagState) -> dict[str, Any]:
         """Rows of each value, and whether all are the same."""

@@ -33,16 +33,16 @@ from inputlayer.times import (
     FIELDS,
     NAT,
     SECOND,
-    YEAR_1,
-    YEAR_10000,
+    Times,
     check_format,
+    circles,
     divmod_onnx,
+    elapsed,
+    elapsed_onnx,
     fields,
     fields_onnx,
     fixed_offset,
-    microseconds,
-    read_format,
-    read_iso,
+    read_times,
     seen,
     wall,
 )
@@ -50,33 +50,9 @@ from inputlayer.times import (
 if TYPE_CHECKING:
     from inputlayer.graph import Graph
 
-# Part -> highest value, first value, period. A year has 365.2425 days on average.
-_CIRCLES: dict[str, tuple[int, int, float]] = {
-    "second": (59, 0, 60.0),
-    "minute": (59, 0, 60.0),
-    "hour": (23, 0, 24.0),
-    "weekday": (6, 0, 7.0),
-    "day": (31, 1, 31.0),
-    "month": (12, 1, 12.0),
-    "yearday": (366, 1, 365.2425),
-}
 # Part -> the span from which it is used by itself: two of its periods (for the year: one), so that it can repeat.
 _SPANS = {"second": 120 * SECOND, "minute": 7_200 * SECOND, "hour": 2 * DAY, "weekday": 14 * DAY, "yearday": 365 * DAY}
-
-
-@dataclass(frozen=True)
-class Times:
-    """Accepted times: `utc` (rows,) int64 microseconds since 1970, `NAT` where missing; `zone`, None if naive.
-
-    `bad` (rows,) bool tells cells that could not be read from those that held nothing. A naive time counts as UTC.
-    """
-
-    utc: np.ndarray
-    zone: str | None
-    bad: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.utc)
+_MISFIT_REMEDY = "Give the column a zone, or take it off, as it was in training."
 
 
 @dataclass(frozen=True)
@@ -188,19 +164,7 @@ class Timestamp(Column):
 
     def accept(self, values: pl.Series, where: Where) -> Times:
         """Cells -> `Times`; cells that cannot be read are noted and become missing."""
-        dtype = values.dtype
-        if isinstance(dtype, (pl.Categorical, pl.Enum)):
-            values, dtype = values.cast(pl.String), pl.String()
-        if dtype == pl.Date or isinstance(dtype, pl.Datetime):
-            return _bounded(values, where)
-        if dtype == pl.String:
-            return _from_text(values, self.format, where)
-        bad = values.is_not_null().to_numpy()
-        if dtype.is_integer() or dtype.is_float():
-            where.add("holds numbers, not times", bad, values, "Turn them into times first, as polars.from_epoch does.")
-        elif dtype != pl.Null:
-            where.add(f"holds cells of type {dtype}, not times", bad, values, "Turn them into dates or times.")
-        return Times(np.full(len(values), NAT), None, bad)
+        return read_times(values, self.format, where)
 
     def learn(self, values: Times, first_row: int) -> TimestampStatistic:
         """Range, gaps and calendar of one block."""
@@ -314,11 +278,12 @@ class Timestamp(Column):
 
     def onnx(self, g: Graph, x: str, state: TimestampState) -> dict[str, str]:
         """Wires from microseconds of local wall time (see `onnx_input`)."""
-        zero, last, two = g.constant(0), g.constant([-1]), _two_clocks(state)
+        zero, two = g.constant(0), _two_clocks(state)
         local = g("Gather", x, zero, axis=-1) if two else x
         missing = g("Equal", local, g.constant(NAT))
 
         def stacked(fields: list[str], gap: list[int]) -> str:
+            last = g.constant([-1])
             joined = g("Concat", *(g("Unsqueeze", field, last) for field in fields), axis=-1)
             return g.cast(g("Where", g("Unsqueeze", missing, last), g.constant(gap), joined), np.int32)
 
@@ -326,8 +291,8 @@ class Timestamp(Column):
         if state.parts:
             wires["parts"] = stacked(fields_onnx(g, local, state.parts), [-1])
         if state.unit:
-            offset = g.constant(fixed_offset(state.zone) or 0)
-            utc = g("Gather", x, g.constant(1), axis=-1) if two else g("Sub", local, offset)
+            offset = fixed_offset(state.zone) or 0
+            utc = g("Gather", x, g.constant(1), axis=-1) if two else g("Sub", local, g.constant(offset))
             days, rest = divmod_onnx(g, g("Where", missing, zero, utc), DAY)
             wires["time"] = stacked([days, *divmod_onnx(g, rest, SECOND)], [0, -1, 0])
         if "missing" in self.wires(state):
@@ -358,10 +323,7 @@ class Timestamp(Column):
         berlin = [None if cell is None else datetime.fromisoformat(cell) for cell in summer]
         return [
             Example(
-                cls(),
-                hours,
-                ["2024-02-29T23:59:59.999999", "1969-12-31T23:00", None],
-                wires={"parts": [[23], [23], [-1]]},
+                cls(), hours, ["2024-02-29T23:59:59.9", "1969-12-31T22:00", None], wires={"parts": [[23], [22], [-1]]}
             ),
             Example(
                 cls(parts=("weekday", "day", "month", "yearday"), elapsed=False),
@@ -406,7 +368,7 @@ class TimestampModule(ColumnModule):
         for i, (name, state) in enumerate(states.items()):
             extras += [f"{name} {part} {wave}" for part in state.parts for wave in ("sin", "cos")]
             extras += [f"{name} elapsed"] * bool(state.unit) + [f"{name} missing"] * bool(state.missing)
-            table, offsets = _circles(state.parts)
+            table, offsets = circles(state.parts)
             self.register_buffer(f"circles_{i}", torch.from_numpy(table), persistent=False)
             self.register_buffer(f"offsets_{i}", torch.from_numpy(offsets), persistent=False)
         self.extras = tuple(extras)
@@ -419,7 +381,7 @@ class TimestampModule(ColumnModule):
                 index = wires[wire_name(name, "parts")] + self.get_buffer(f"offsets_{i}")
                 made.append(functional.embedding(index, self.get_buffer(f"circles_{i}")).flatten(-2))
             if state.unit:
-                made.append(_elapsed(wires[wire_name(name, "time")], state.unit))
+                made.append(elapsed(wires[wire_name(name, "time")], state.unit))
             if state.missing:
                 made.append(wires[wire_name(name, "missing")].float().unsqueeze(-1))
         return Part(extras=torch.cat(made, dim=-1) if made else None)
@@ -429,19 +391,16 @@ class TimestampModule(ColumnModule):
         made = []
         for name, state in self.states.items():
             if state.parts:
-                table, offsets = _circles(state.parts)
+                table, offsets = circles(state.parts)
                 index = g("Add", wires[wire_name(name, "parts")], g.constant(offsets))
                 pairs = g("Gather", g.constant(table), index, axis=0)
                 made.append(g("Reshape", pairs, g.constant([0, 0, 2 * len(state.parts)])))
             if state.unit:
-                made.append(_elapsed_onnx(g, wires[wire_name(name, "time")], state.unit))
+                made.append(elapsed_onnx(g, wires[wire_name(name, "time")], state.unit))
             if state.missing:
                 missing = g.cast(wires[wire_name(name, "missing")], np.float32)
                 made.append(g("Unsqueeze", missing, g.constant([-1])))
         return TwinPart(extras=g("Concat", *made, axis=-1) if made else None)
-
-
-_MISFIT_REMEDY = "Give the column a zone, or take it off, as it was in training."
 
 
 def _misfit(values: Times, state: TimestampState) -> str:
@@ -451,35 +410,6 @@ def _misfit(values: Times, state: TimestampState) -> str:
     if state.zone is None:
         return f"had no zone in training and has the zone {values.zone} now"
     return f"had the zone {state.zone} in training and has none now"
-
-
-def _bounded(values: pl.Series, where: Where) -> Times:
-    """`Times` from dates or Datetimes, those outside the years 1 to 9999 noted."""
-    utc = microseconds(values)
-    outside = ((utc < YEAR_1) | (utc >= YEAR_10000)).fill_null(False)
-    # Shown as the raw number, for polars cannot show such a time.
-    where.add("is outside the years 1 to 9999", outside.to_numpy(), values.to_physical(), "Mend the unit or the value.")
-    zone = values.dtype.time_zone if isinstance(values.dtype, pl.Datetime) else None
-    return Times(utc.set(outside, None).fill_null(NAT).to_numpy(), zone, outside.to_numpy())
-
-
-def _from_text(values: pl.Series, form: str | None, where: Where) -> Times:
-    """`Times` from text."""
-    text = values.str.strip_chars()
-    text = text.set(text == "", None)
-    if form is None:
-        utc, zone, naive = read_iso(text)
-        remedy = "Times are read as ISO 8601, such as 2024-01-31T10:00; for others name the format."
-        where.add("has no zone, where others have one", naive.to_numpy(), values, "Give every time a zone, or none.")
-        utc = utc.set(naive, None)
-    else:
-        utc, zone = read_format(text, form)
-        naive, remedy = pl.Series([False] * len(text), dtype=pl.Boolean), f"The format is {form!r}."
-    outside = ((utc < YEAR_1) | (utc >= YEAR_10000)).fill_null(False)
-    utc = utc.set(outside, None)
-    bad = (utc.is_null() & text.is_not_null()).to_numpy()
-    where.add("is not a time", bad & ~naive.to_numpy(), values, remedy)
-    return Times(utc.fill_null(NAT).to_numpy(), zone, bad)
 
 
 def _chosen_parts(statistic: TimestampStatistic) -> tuple[str, ...]:
@@ -499,53 +429,3 @@ def _text(utc: int, zone: str | None) -> str:
     """A time for people, on the wall clock of `zone`."""
     clock = int(wall(np.array([utc]), zone)[0])
     return (datetime(1970, 1, 1) + timedelta(microseconds=clock)).isoformat(sep=" ")
-
-
-def _circles(parts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Sine and cosine of every value of every part, (rows, 2) float32, and where each part's rows begin, (P,) int32.
-
-    The row of value v is at begin + v, with a row of zeros before the first for -1, missing. A table, so that torch and
-    ONNX give the same bits.
-    """
-    tables, offsets, at = [], [], 0
-    for part in parts:
-        highest, first, period = _CIRCLES[part]
-        value = np.arange(-1, highest + 1)
-        angle = 2 * np.pi * (value - first) / period
-        pairs = np.stack([np.sin(angle), np.cos(angle)], axis=-1) * (value >= first)[:, None]
-        tables.append(pairs.astype(np.float32))
-        offsets.append(at + 1)
-        at += len(value)
-    return np.concatenate([np.zeros((0, 2), np.float32), *tables]), np.array(offsets, dtype=np.int32)
-
-
-def _elapsed(time: Tensor, unit: int) -> Tensor:
-    """Wire `time` (B, T, 3) -> (B, T, 1) float32. Whole microseconds until the end; going back counts as 0."""
-    day, second, micro = time.long().unbind(-1)
-    stamp = day * DAY + second * SECOND + micro
-    gap = (stamp[:, 1:] - stamp[:, :-1]).clamp(min=0)
-    known = second >= 0
-    gap = torch.where(known[:, 1:] & known[:, :-1], gap, 0).float() / unit
-    first = torch.zeros_like(stamp[:, :1], dtype=torch.float32)
-    return torch.cat([first, torch.log1p(gap)], dim=1).unsqueeze(-1)
-
-
-def _elapsed_onnx(g: Graph, time: str, unit: int) -> str:
-    """`_elapsed` in a graph."""
-    units, last, end = g.constant([DAY, SECOND, 1]), g.constant([-1]), g.constant([2**62])
-    stamp = g("ReduceSum", g("Mul", g.cast(time, np.int64), units), last, keepdims=0)
-    known = g("GreaterOrEqual", g("Gather", time, g.constant(1), axis=-1), g.constant(0, np.int32))
-    zero, one, axis = g.constant([0]), g.constant([1]), g.constant([1])
-
-    def later(x: str) -> str:
-        return g("Slice", x, one, end, axis)
-
-    def earlier(x: str) -> str:
-        return g("Slice", x, zero, last, axis)
-
-    gap = g("Max", g("Sub", later(stamp), earlier(stamp)), g.constant(0))
-    gap = g("Where", g("And", later(known), earlier(known)), gap, g.constant(0))
-    scaled = g("Div", g.cast(gap, np.float32), g.constant(float(unit)))
-    first = g("Mul", g.cast(g("Slice", stamp, zero, one, axis), np.float32), g.constant(0.0))
-    joined = g("Concat", first, g("Log", g("Add", scaled, g.constant(1.0))), axis=1)
-    return g("Unsqueeze", joined, last)
