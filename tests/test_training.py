@@ -264,7 +264,10 @@ def test_interrupted_in_the_first_epoch_keeps_what_was_learnt(tmp_path: Path) ->
     assert history.epochs == 0
     assert count.steps == 1
     assert state(network) != before
-    assert (tmp_path / FILE).exists()
+    resumed, whole = FakeNetwork(9), FakeNetwork()
+    train(resumed, FakeBatches(), FakeBatches(1), OPTIONS, run=tmp_path, resume=True)
+    train(whole, FakeBatches(), FakeBatches(1), OPTIONS)
+    assert state(resumed) == state(whole)
 
 
 def test_trains_in_another_thread() -> None:
@@ -292,7 +295,7 @@ def test_killed_and_resumed_gives_the_bytes_of_an_uninterrupted_run(tmp_path: Pa
     expected = train(whole, FakeBatches(), FakeBatches(2), OPTIONS, run=tmp_path / "whole")
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_training, pathlib; "
     code += f"test_training._resumable(pathlib.Path({str(tmp_path / 'killed')!r}), True)"
-    for steps in (3, 7, 6):  # in the first epoch, in the second, and, two steps into the resumed one, in the third
+    for steps in (7, 6):  # in the second epoch, and, six steps after it was begun again, in the third
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
             assert child.stdout is not None
             try:

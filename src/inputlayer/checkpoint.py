@@ -95,14 +95,14 @@ def circumstances(options: Mapping[str, Any], fingerprint: str, device: torch.de
     `fingerprint` stands for schema, fitted half and data; `batches` is the number of training batches per epoch.
     """
     if device.type == "cuda":
-        chip = f"{torch.cuda.get_device_name(device)}, cuDNN {torch.backends.cudnn.version()}"
+        chip = torch.cuda.get_device_name(device)
     else:
         chip = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     return {
         **options,
         "fingerprint": fingerprint,
         "training batches": batches,
-        "torch": torch.__version__,
+        "torch": f"{torch.__version__}, CUDA {torch.version.cuda}",
         "threads": torch.get_num_threads(),
         "device": f"{device.type} ({chip})",
     }

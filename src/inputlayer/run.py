@@ -277,7 +277,8 @@ class Run:
         self.yield_to_interrupt()
         self.optimiser.param_groups[0]["lr"] = self.rate(index)
         loss: Tensor = self.network.loss(self.network(batch), batch)  # type: ignore[operator]
-        self.optimiser.zero_grad()
+        for weight in self._weights:
+            weight.grad = None
         backward(loss)
         if self.options.clip is not None:
             nn.utils.clip_grad_norm_(self._weights, self.options.clip)

@@ -172,7 +172,7 @@ def _no_finite_loss(state: Run, error: NotFinite) -> InputLayerError:
 
 
 def _trainer(state: Run, device: torch.device, callbacks: list[Callback], logger: Any) -> Trainer:
-    from lightning.fabric.plugins.environments import LightningEnvironment
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
     from lightning.pytorch import Trainer
     from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 
@@ -190,7 +190,7 @@ def _trainer(state: Run, device: torch.device, callbacks: list[Callback], logger
         use_distributed_sampler=False,
     )
     # So that callbacks and loggers go on counting where the interrupted run was.
-    trainer.fit_loop.epoch_progress.current.processed = state.history.epochs
+    trainer.fit_loop.epoch_progress.current.processed = state.history.epochs  # type: ignore[attr-defined]
     return trainer
 
 
