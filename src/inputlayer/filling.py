@@ -77,14 +77,15 @@ class Filling(nn.Module):
         values = torch.where(present, x, self.fill)
         extras = [(~present[..., self.flagged]).to(x.dtype)] if len(self.flagged) else []
         if len(self.memory):
-            steps = torch.arange(x.shape[1], device=x.device)[:, None]
-            last = torch.where(present[..., self.memory], steps, -1).cummax(dim=1).values
+            # Of 32 bits, because a running maximum of 64 takes four times as long.
+            steps = torch.arange(x.shape[1], device=x.device, dtype=torch.int32)[:, None]
+            last = torch.where(present.index_select(-1, self.memory), steps, -1).cummax(dim=1).values
             if self.holds:
-                earlier = x[..., self.memory].gather(1, last.clamp(min=0))
-                held = torch.where((last >= 0) & self.hold, earlier, values[..., self.memory])
+                earlier = x.index_select(-1, self.memory).gather(1, last.clamp(min=0).long())
+                held = torch.where((last >= 0) & self.hold, earlier, values.index_select(-1, self.memory))
                 values = values.index_copy(-1, self.memory, held)
             if len(self.since):
-                extras.append(torch.log1p((steps - last[..., self.since]).to(x.dtype)))
+                extras.append(torch.log1p((steps - last.index_select(-1, self.since)).to(x.dtype)))
         if self.clips:
             values = torch.minimum(torch.maximum(values, -self.limit), self.limit)
         return values, present, torch.cat(extras, dim=-1) if extras else None

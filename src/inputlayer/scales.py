@@ -30,6 +30,7 @@ SCALES: tuple[str, ...] = get_args(ScaleName)
 MAX_KNOTS = 1_000
 # A uniform variable on [-QUANTILE_LIMIT, QUANTILE_LIMIT] has mean 0 and variance 1.
 QUANTILE_LIMIT = 3.0**0.5
+_EMPTY_RANGE = 1e-6  # of the standard deviation
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -210,8 +211,9 @@ def _usable(spread: float) -> float:
 
 def _robust_scale(sample: Sample, seen: Seen) -> Scale:
     low, median, high = (float(q) for q in sample.quantiles(np.array([0.25, 0.5, 0.75])))
-    # More than half of the numbers may be the same: then the standard deviation tells more than an empty range.
-    return Scale("robust", median, high - low if high > low else _usable(seen.spread))
+    # More than half of the numbers may be nearly the same: then the standard deviation tells more than an empty range.
+    usable = high - low > _EMPTY_RANGE * seen.spread
+    return Scale("robust", median, high - low if usable else _usable(seen.spread))
 
 
 def _quantile_scale(sample: Sample, count: int) -> Scale:
