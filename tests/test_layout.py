@@ -22,8 +22,8 @@ ROAD = [
     "blocks.py", "receipt.py", "fit.py", "encode.py", "batch.py",
     "stages/", "layer.py", "bodies/", "heads/", "network.py", "checkpoint.py", "run.py", "training.py",
     "scores.py", "forecast.py", "prediction.py",
-    "past.py", "seasons.py", "linear.py", "pooled.py", "baselines.py", "evaluation.py", "artefact.py",
-    "show.py", "compare.py", "onnx/", "report/", "model.py", "checks/", "demo.py", "cli.py", "__init__.py",
+    "seasons.py", "past.py", "linear.py", "pooled.py", "baselines.py", "evaluation.py", "artefact.py",
+    "wording.py", "shown.py", "show.py", "compare.py", "onnx/", "report/", "model.py", "checks/", "demo.py", "cli.py", "__init__.py",
 ]  # fmt: skip
 
 # Files at the front of a folder, in order, where `base.py` alone does not do.
