@@ -83,7 +83,11 @@ class InputLayerError(ValueError):
 
 
 class SchemaError(InputLayerError):
-    """The schema contradicts itself or cannot be read."""
+    """The schema contradicts itself or cannot be read. `problems` holds each thing that is wrong."""
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        self.problems = tuple(problems) or (Problem(message),)
+        super().__init__(message)
 
 
 class TableError(InputLayerError):
@@ -128,7 +132,8 @@ def headed(problems: Sequence[Problem], head: str) -> str:
     """Return one message for all `problems`: a single line for one, a numbered list for several."""
     if len(problems) == 1:
         return str(problems[0])
-    lines = [f"{head}, {len(problems)} problems (rows count from 0):"]
+    counted = " (rows count from 0)" if any(p.rows for p in problems) else ""
+    lines = [f"{head}, {len(problems)} problems{counted}:"]
     return "\n".join([*lines, *(f"  {i}. {p}" for i, p in enumerate(problems, 1))])
 
 

@@ -60,7 +60,7 @@ class Schema:
             object.__setattr__(self, "target", tuple(self.target))
         problems = _contradictions(self)
         if problems:
-            raise SchemaError(headed(problems, "the schema contradicts itself"))
+            raise SchemaError(headed(problems, "the schema contradicts itself"), problems)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -147,7 +147,7 @@ class Schema:
         built = {n: _built(KINDS, spec, f"column {n!r}", problems) for n, spec in columns.items()}
         sequence = _built(SEQUENCES, described.get("sequence", {}), "sequence", problems)
         if problems:
-            raise SchemaError(headed(list(problems), "the schema cannot be read"))
+            raise SchemaError(headed(list(problems), "the schema cannot be read"), list(problems))
         target = described["target"]
         return cls(built, sequence, target if isinstance(target, str) else tuple(target), described.get("weight"))
 

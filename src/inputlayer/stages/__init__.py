@@ -21,7 +21,7 @@ def made(registry: Mapping[str, type[_Made]], spec: Mapping[str, Any], what: str
     Raises
     ------
     OptionError
-        For an unknown kind or option, or an option that is missing, naming `what`.
+        For an unknown kind, or unknown and missing options, all in one message, naming `what`.
 
     Examples
     --------
@@ -34,12 +34,12 @@ def made(registry: Mapping[str, type[_Made]], spec: Mapping[str, Any], what: str
         raise OptionError(f"{what}: unknown kind {kind!r}. Known: {', '.join(registry)}.{hint}")
     known = {n: p for n, p in signature(registry[kind]).parameters.items() if p.kind is Parameter.POSITIONAL_OR_KEYWORD}
     options = {name: value for name, value in spec.items() if name != "kind"}
-    for name in options:
-        if name not in known:
-            raise OptionError(f"{what}: {kind} has no option {name!r}.{nearest(name, known)}")
+    wrong = [f"{kind} has no option {name!r}.{nearest(name, known)}" for name in options if name not in known]
     for name, parameter in known.items():
         if parameter.default is Parameter.empty and name not in options:
-            raise OptionError(f"{what}: {kind} needs the option {name!r}")
+            wrong.append(f"{kind} needs the option {name!r}")
+    if wrong:
+        raise OptionError(f"{what}: {' '.join(w if w[-1] in '.?' else w + '.' for w in wrong)}")
     return registry[kind](**options)
 
 
