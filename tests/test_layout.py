@@ -23,7 +23,8 @@ ROAD = [
     "stages/", "layer.py", "bodies/", "heads/", "network.py", "checkpoint.py", "run.py", "training.py",
     "scores.py", "forecast.py", "prediction.py",
     "seasons.py", "past.py", "linear.py", "pooled.py", "baselines.py", "evaluation.py", "artefact.py",
-    "wording.py", "shown.py", "show.py", "compare.py", "onnx/", "report/", "model.py", "checks/", "demo.py", "cli.py", "__init__.py",
+    "wording.py", "shown.py", "road.py", "show.py", "compare.py", "onnx/", "report/",
+    "model.py", "toml.py", "project.py", "checks/", "demo.py", "cli.py", "__init__.py",
 ]  # fmt: skip
 
 # Files at the front of a folder, in order, where `base.py` alone does not do.

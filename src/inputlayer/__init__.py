@@ -14,7 +14,9 @@ Public names are loaded when first used, so that importing the package costs not
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -40,6 +42,8 @@ _NAMES = {
     "layer": ("InputLayer",),
     "bodies": ("LSTM", "Dense"),
     "heads": ("Classes", "Regression"),
+    "shown": ("Shown",),
+    "show": ("show",),
     "model": ("Model", "load"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
@@ -72,11 +76,25 @@ if TYPE_CHECKING:
     from inputlayer.sequence import Cells as Cells
     from inputlayer.sequence import Groups as Groups
     from inputlayer.sequence import Windows as Windows
+    from inputlayer.show import show as show
+    from inputlayer.shown import Shown as Shown
     from inputlayer.split import split as split
     from inputlayer.stages import InstanceNorm as InstanceNorm
     from inputlayer.table import Table as Table
     from inputlayer.table import from_array as from_array
     from inputlayer.table import read as read
+
+
+class _Package(ModuleType):
+    """This module. Importing a file sets its name here; where a public name is the same, the public name stays."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _HOME and isinstance(value, ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
