@@ -197,7 +197,8 @@ class InputLayer(nn.Module):
 
     def to_steps(self, batch: Batch) -> Steps:
         """Batch -> Steps: the columns' modules, before any stage."""
-        count, steps = len(batch), next(iter(batch.steps.values())).shape[1]
+        count, first = len(batch), next(iter(batch.steps.values()), None)
+        steps = first.shape[1] if first is not None else int(batch.lengths.max())  # static columns alone
         values, present, extras, static, future = [], [], [], [], []
         for key, part in self.parts.items():
             if key.startswith("static"):
