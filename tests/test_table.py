@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,18 @@ def test_every_door_gives_the_same_blocks(tmp_path: Path) -> None:
         assert [block.schema for block in blocks] == [FRAME.schema, FRAME.schema], door
 
 
+def test_pandas_without_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*args: object) -> None:
+        raise ImportError("pyarrow")
+
+    data = pd.DataFrame({"t": pd.to_datetime(["2024-01-01", None]), "n": [1, 2], "x": [1.5, None], "w": ["N", None]})
+    data["c"], data["k"] = data["w"].astype("category"), pd.array([1, None], dtype="Int64")
+    expected = Table.of(data).frame()
+    monkeypatch.setattr(pl, "from_pandas", absent)
+    assert Table.of(data).frame().equals(expected)
+    assert expected["k"].to_list() == [1, None]
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 5), max_size=8), st.integers(1, 7), st.sampled_from(["eager", "lazy", "taken"]))
 def test_blocks_have_the_height_asked_for_however_they_are_read(cuts: list[int], rows: int, source: str) -> None:
@@ -101,11 +114,12 @@ def test_concat_widens_types_and_fills_missing_columns() -> None:
 
 
 def test_cells_of_several_types_stay_readable() -> None:
-    table = Table.of({"a": [1, 2.5, None], "b": [1, "x", float("nan")], "c": [[1], [1.5], None]})
+    table = Table.of({"a": [1, 2.5, None], "b": [1, "x", float("nan")], "c": [[1], [1.5], None], "d": [None, 1j, 2]})
     assert table.frame().to_dict(as_series=False) == {
         "a": [1.0, 2.5, None],
         "b": ["1", "x", None],
         "c": [[1.0], [1.5], None],
+        "d": [None, "1j", "2"],
     }
 
 
@@ -124,6 +138,8 @@ def test_cells_of_arrays_keep_their_steps() -> None:
         ({}, "the table has no columns"),
         ({"a": [1], "b": [1, 2]}, "columns differ in length: {'a': 1, 'b': 2}"),
         ({"a": "text"}, "column 'a': must be a list or an array, not 'text'"),
+        ({"a": {1, 2}}, "column 'a': must be a list or an array, not {1, 2}"),
+        ("x" * 5000 + ".csv", "cannot be read: .*too long"),
         ({1: [1], "1": [2]}, "column '1': occurs twice"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "column 'a': occurs twice"),
         (pl.LazyFrame({"a": [1]}).select("b"), "cannot be read: .*b"),
@@ -242,3 +258,61 @@ def test_a_file_that_is_none_of_ours_is_refused(name: str, match: str, tmp_path:
         written(tmp_path, "not what its name says", other)
     with pytest.raises(TableError, match=match):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_files_are_read_in_pieces(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inputlayer.table.BLOCK", 4)
+    monkeypatch.setattr("inputlayer.table._PIECE", 10)
+    frame = pl.DataFrame({"i": range(23), "x": [float("nan") if i % 5 == 0 else float(i) for i in range(23)]})
+    path = tmp_path / f"t.{suffix}"
+    frame.write_parquet(path, row_group_size=7) if suffix == "parquet" else frame.write_ipc(path)
+    table = read(path)
+    even = table.filter(pl.col("i") % 2 == 0)
+    assert (table.height, even.height) == (23, 12)
+    assert [block.height for block in table.blocks(rows=6)] == [6, 6, 6, 5]
+    assert table.frame().equals(frame.with_columns(pl.col("x").fill_nan(None)))
+    assert even.frame()["i"].to_list() == list(range(0, 23, 2))
+    assert even.take(np.arange(1, 12, 3)).frame(["i"])["i"].to_list() == [2, 8, 14, 20]
+    assert table.take(np.arange(5, 20)).filter(pl.col("x").is_null()).frame()["i"].to_list() == [5, 10, 15]
+    joined = Table.concat([table, Table.of({"x": ["text"]})])
+    assert joined.frame().rows()[-2:] == [(22, "22.0"), (None, "text")]
+
+
+PIECES = [
+    "a",
+    "b",
+    "1",
+    "2.5",
+    "-",
+    "NA",
+    "1e9",
+    "true",
+    "2024-01-01",
+    "12:30",
+    ",",
+    ",",
+    ";",
+    "\n",
+    "\n",
+    '"',
+    " ",
+    "\r",
+    "\0",
+    "é",
+]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=60).map("".join), st.sampled_from([0, 2**20]))
+def test_any_text_is_a_table_or_says_why_not(text: str, held: int) -> None:
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(files, "INFER", 3)
+        patch.setattr(files, "IN_MEMORY", held)
+        try:
+            table = read(written(Path(folder), text))
+        except TableError:
+            return
+        # Once it is read, every cell fits the type that is promised.
+        assert sum(block.height for block in table.blocks(rows=2)) == table.height
+        assert dict(table.frame().schema) == table.columns

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -30,12 +31,22 @@ _WIDER: dict[pl.DataType, pl.DataType] = {pl.Int64(): pl.Int128(), pl.Int128(): 
 _MISFIT = re.compile(r"could not parse `.*` as dtype `.*` at column .*\(column number (\d+)\)", re.DOTALL)
 
 
-def open_files(path: str | Path, missing: tuple[str, ...]) -> list[tuple[str, pl.DataFrame | pl.LazyFrame]]:
-    """The name and frame of each file that `path`, a file or a pattern, names; in the order of the names."""
-    paths = [str(path)] if Path(path).exists() else sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (a pattern may be absolute)
+class Opened(NamedTuple):
+    """A file's name and frame, and whether a slice of the frame costs little more than its share of the whole."""
+
+    name: str
+    frame: pl.DataFrame | pl.LazyFrame
+    pieces: bool
+
+
+def open_files(path: str | Path, missing: tuple[str, ...]) -> list[Opened]:
+    """Each file that `path`, a file or a pattern, names; in the order of the names."""
+    with reported(str(path)):
+        found = glob.glob(str(path), recursive=True)  # noqa: PTH207 (a pattern may be absolute)
+        paths = [str(path)] if Path(path).exists() else sorted(found)
     if not paths:
         raise TableError([Problem(f"there is no file {str(path)!r}")])
-    return [(file, _opened(Path(file), missing)) for file in paths]
+    return [Opened(file, _opened(Path(file), missing), file.lower().endswith(_PARQUET + _ARROW)) for file in paths]
 
 
 @contextmanager
@@ -52,7 +63,9 @@ def reported(source: str) -> Iterator[None]:
 def _opened(path: Path, missing: tuple[str, ...]) -> pl.DataFrame | pl.LazyFrame:
     name = path.name.lower()
     if not (path.is_file() and name.endswith(_FORMATS)):
-        raise TableError([Problem(f"{str(path)!r} is not a file of a known format", remedy=f"Known: {_FORMATS}.")])
+        raise TableError(
+            [Problem(f"{str(path)!r} is not a file of a known format", remedy=f"Known: {', '.join(_FORMATS)}.")]
+        )
     with reported(str(path)):
         if path.stat().st_size == 0:
             raise TableError([Problem(f"{path} is empty")])

@@ -6,9 +6,9 @@ null at the door), text is always String, so a kind of column sees the same cell
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from inputlayer.errors import OptionError, Problem, TableError, listed, nearest,
 from inputlayer.files import MISSING, open_files, reported
 
 BLOCK = 65_536  # rows; the fitted half is cut into these, so the same rows give the same bytes
+_PIECE = 2**21  # cells that are read at once from a file that can be read in pieces
+
+Step = Callable[[Any], Any]  # what is done to a polars frame, eager or lazy
 
 
 def read(path: str | Path, missing: Sequence[str] = MISSING) -> Table:
@@ -40,7 +43,8 @@ def read(path: str | Path, missing: Sequence[str] = MISSING) -> Table:
     TableError
         If there is no such file, or it cannot be read, or is empty.
     """
-    return Table.concat([Table((_Part(_tidy(frame), str(file)),)) for file, frame in open_files(path, tuple(missing))])
+    parts = [_Part(file.frame, file.name, file.pieces).tidy() for file in open_files(path, tuple(missing))]
+    return Table.concat([Table((part,)) for part in parts])
 
 
 def from_array(x: np.ndarray, axes: str, y: np.ndarray | Sequence[Any] | None = None) -> Table:
@@ -67,11 +71,20 @@ def from_array(x: np.ndarray, axes: str, y: np.ndarray | Sequence[Any] | None = 
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """A frame, and of a lazy one which of its rows, ascending (all of them if None)."""
+    """A frame, eager or lazy, after `steps` that act on single rows; of a lazy one, which of its rows (None: all).
 
-    frame: pl.DataFrame | pl.LazyFrame
+    `pieces` says that reading a slice of the frame costs little more than its share, as with a Parquet file.
+    """
+
+    base: pl.DataFrame | pl.LazyFrame
     source: str = ""
+    pieces: bool = False
+    steps: tuple[Step, ...] = ()
     rows: np.ndarray | None = field(default=None, repr=False)
+
+    @cached_property
+    def frame(self) -> pl.DataFrame | pl.LazyFrame:
+        return reduce(lambda frame, step: step(frame), self.steps, self.base)
 
     @cached_property
     def schema(self) -> dict[str, pl.DataType]:
@@ -80,22 +93,13 @@ class _Part:
 
     @cached_property
     def height(self) -> int:
-        if self.rows is not None:
-            return len(self.rows)
-        if isinstance(self.frame, pl.DataFrame):
-            return self.frame.height
-        with reported(self.source):
-            return int(self.frame.select(pl.len()).collect(engine="streaming").item())
+        return self._count(self.frame) if self.rows is None else len(self.rows)
 
     def stream(self, columns: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
         """The rows in order, in frames of any height up to `rows`."""
-        frame = self.frame.select(columns)
-        if isinstance(frame, pl.DataFrame):
-            yield from frame.iter_slices(rows)
-            return
         first = 0
         with reported(self.source):
-            for batch in frame.collect_batches(chunk_size=rows, maintain_order=True):
+            for batch in self._read(columns, rows):
                 if self.rows is None:
                     yield batch
                 else:
@@ -103,17 +107,42 @@ class _Part:
                     yield batch[self.rows[start:stop] - first]
                 first += batch.height
 
+    def _read(self, columns: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
+        frame = self.frame.select(columns)
+        if isinstance(frame, pl.DataFrame):
+            yield from frame.iter_slices(rows)
+        elif self.pieces:
+            # polars reads ahead by whole row groups; asked for piece after piece, it holds a bounded number of rows.
+            nested = any(self.schema[name].is_nested() for name in columns)
+            size = BLOCK if nested else max(BLOCK, _PIECE // max(1, len(columns)))
+            for start in range(0, self._count(self.base), size):
+                piece = replace(self, base=self.base.slice(start, size)).frame
+                yield from piece.lazy().select(columns).collect().iter_slices(rows)
+        else:
+            yield from frame.collect_batches(chunk_size=rows, maintain_order=True)
+
+    def _count(self, frame: pl.DataFrame | pl.LazyFrame) -> int:
+        if isinstance(frame, pl.DataFrame):
+            return frame.height
+        with reported(self.source):
+            return int(frame.select(pl.len()).collect(engine="streaming").item())
+
+    def _then(self, step: Step) -> _Part:
+        if isinstance(self.base, pl.LazyFrame):
+            return replace(self, steps=(*self.steps, step))
+        with reported(self.source):
+            return replace(self, base=step(self.base))
+
     def take(self, index: np.ndarray) -> _Part:
-        if len(index) and int(index[-1]) - int(index[0]) + 1 == len(index) and self.rows is None:
-            return replace(self, frame=self.frame.slice(int(index[0]), len(index)))
-        if isinstance(self.frame, pl.DataFrame):
-            return replace(self, frame=self.frame[index])
-        return replace(self, rows=index if self.rows is None else self.rows[index])
+        if isinstance(self.base, pl.LazyFrame):
+            return replace(self, rows=index if self.rows is None else self.rows[index])
+        if len(index) and int(index[-1]) - int(index[0]) + 1 == len(index):  # no copy
+            return replace(self, base=self.base.slice(int(index[0]), len(index)))
+        return replace(self, base=self.base[index])
 
     def filter(self, condition: pl.Expr) -> _Part:
         if self.rows is None:
-            with reported(self.source):
-                return replace(self, frame=self.frame.filter(condition))
+            return self._then(lambda frame: frame.filter(condition))
         names = [name for name in condition.meta.root_names() if name in self.schema]
         masks = [batch.select(condition).to_series() for batch in self.stream(names, BLOCK)]
         kept = pl.concat(masks).fill_null(False).to_numpy() if masks else np.zeros(0, dtype=bool)
@@ -127,8 +156,17 @@ class _Part:
             (pl.col(name) if name in self.schema else pl.lit(None)).cast(dtype).alias(name)
             for name, dtype in schema.items()
         ]
-        with reported(self.source):
-            return replace(self, frame=self.frame.select(cells))
+        return self._then(lambda frame: frame.select(cells))
+
+    def tidy(self) -> _Part:
+        """NaN numbers become null, and categories text. Columns without either are not copied."""
+        frame, cells = self.base, []
+        for name, dtype in self.schema.items():
+            if isinstance(dtype, pl.Categorical | pl.Enum):
+                cells.append(pl.col(name).cast(pl.String))
+            elif dtype.is_float() and (isinstance(frame, pl.LazyFrame) or frame[name].is_nan().any()):
+                cells.append(pl.col(name).fill_nan(None))
+        return self._then(lambda frame: frame.with_columns(cells)) if cells else self
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +196,7 @@ class Table:
         if isinstance(data, str | Path):
             return read(data)
         with reported("the data"):
-            part = _Part(_tidy(_frame(data)), "the table")
+            part = _Part(_frame(data), "the table").tidy()
         if not part.schema:
             raise TableError([Problem("the table has no columns")])
         return Table((part,))
@@ -266,17 +304,6 @@ def _wider(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
     return wider if wider.is_nested() or not (one.is_nested() or other.is_nested()) else None
 
 
-def _tidy(frame: Any) -> Any:
-    """NaN numbers become null, and categories text. Columns without either are not copied."""
-    cells = []
-    for name, dtype in frame.collect_schema().items():
-        if isinstance(dtype, pl.Categorical | pl.Enum):
-            cells.append(pl.col(name).cast(pl.String))
-        elif dtype.is_float() and (isinstance(frame, pl.LazyFrame) or frame[name].is_nan().any()):
-            cells.append(pl.col(name).fill_nan(None))
-    return frame.with_columns(cells) if cells else frame
-
-
 def _frame(data: Any) -> pl.DataFrame | pl.LazyFrame:
     if isinstance(data, pl.DataFrame | pl.LazyFrame):
         return data
@@ -307,11 +334,14 @@ def _columns(values: Mapping[str, Any], names: Sequence[Any]) -> pl.DataFrame:
 
 
 def _series(name: str, values: Any) -> pl.Series:
-    if isinstance(values, str | bytes) or not (hasattr(values, "__len__") and hasattr(values, "__iter__")):
+    ordered = hasattr(values, "__len__") and hasattr(values, "__iter__") and not isinstance(values, Set | Mapping)
+    if isinstance(values, str | bytes) or not ordered:
         raise TableError([Problem(f"must be a list or an array, not {shorten(values)}", name)])
     try:
         series = _typed(name, values)
-    except (TypeError, ValueError, OverflowError, ImportError, pl.exceptions.PolarsError):
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
+        series = None
+    if series is None or series.dtype == pl.Object:
         series = _mixed(name, [None if _is_missing(cell) else cell for cell in values])
     return series.arr.to_list() if isinstance(series.dtype, pl.Array) else series
 
@@ -320,7 +350,10 @@ def _typed(name: str, values: Any) -> pl.Series:
     if isinstance(values, pl.Series):
         return values.alias(name)
     if _is_pandas(values) and values.dtype != object:
-        return pl.Series(name, pl.from_pandas(values))
+        try:
+            return pl.Series(name, pl.from_pandas(values))
+        except ImportError:  # without pyarrow, by way of NumPy
+            values = values.to_numpy()
     if hasattr(values, "__arrow_c_stream__") and not _is_pandas(values):
         return pl.Series(name, values)
     if hasattr(values, "__array__"):
