@@ -19,12 +19,12 @@ SOURCE = Path(__file__).parents[1] / "src" / "inputlayer"
 ROAD = [
     "errors.py", "progress.py", "store.py", "graph.py", "files.py", "table.py", "statistics.py",
     "times.py", "scales.py", "filling.py", "columns/", "sequence/", "schema.py", "infer.py", "split.py",
-    "blocks.py", "receipt.py", "fit.py", "encode.py", "batch.py",
+    "blocks.py", "receipt.py", "fit.py", "order.py", "encode.py", "batch.py",
     "stages/", "layer.py", "bodies/", "heads/", "network.py", "checkpoint.py", "run.py", "training.py",
     "scores.py", "forecast.py", "prediction.py",
     "seasons.py", "past.py", "linear.py", "pooled.py", "baselines.py", "evaluation.py", "artefact.py",
     "wording.py", "shown.py", "road.py", "show.py", "compare.py", "onnx/", "report/",
-    "model.py", "toml.py", "project.py", "checks/", "demo.py", "cli.py", "__init__.py",
+    "model.py", "toml.py", "project.py", "draft.py", "runs.py", "checks/", "demo.py", "cli.py", "__init__.py",
 ]  # fmt: skip
 
 # Files at the front of a folder, in order, where `base.py` alone does not do.

@@ -1,0 +1,315 @@
+"""The command line. Each command parses, makes one public call, and prints; what is slow to import waits until then."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from inputlayer.model import Model
+
+_FORMULA = r"^[=+\-@\t\r\n\x00]"
+_MODEL = "model.safetensors"
+
+# Messages speak Python; on the command line the same things have these names.
+_AS_TYPED = {
+    "allow_seen=True": "--allow-seen",
+    "future=": "--future",
+    "resume=False": "a new --name or --force",
+    "(il.split)": "([split] of its project.toml)",
+    "il.": "",
+}
+
+
+class Commands(TyperGroup):
+    """Turns whatever goes wrong in a command into one message on standard error and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. Exit codes: 2 for what the user can mend, 130 for Ctrl-C, 1 for a defect of this program."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            fail("interrupted", 130)
+        except Exception as error:
+            if os.environ.get("INPUTLAYER_DEBUG") == "1" and not _is_typers(error):
+                raise
+            _report(error)
+
+
+def _is_typers(error: Exception) -> bool:
+    """Whether Typer itself prints it, and leaves: a wrong option, an exit, a closed pipe."""
+    closed = isinstance(error, OSError) and error.errno == errno.EPIPE
+    return closed or isinstance(error, typer.Abort) or hasattr(error, "exit_code")
+
+
+def _report(error: Exception) -> None:
+    from inputlayer.errors import InputLayerError
+
+    if _is_typers(error):
+        raise error
+    if isinstance(error, InputLayerError):
+        text = str(error)
+        for python, typed in _AS_TYPED.items():
+            text = text.replace(python, typed)
+        fail(text)
+    if isinstance(error, OSError) and error.filename is not None:
+        fail(f"{error.filename}: {error.strerror}")
+    fail(
+        f"a defect of inputlayer, not of your data: {type(error).__name__}: {error}\n"
+        "Please report it, with the command and what INPUTLAYER_DEBUG=1 in front of it prints.",
+        1,
+    )
+
+
+def fail(text: str, code: int = 2) -> None:
+    """Print `text` on standard error and leave."""
+    typer.echo(f"error: {text}" if code != 130 else text, err=True)
+    raise typer.Exit(code)
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="From raw data, through an input layer and an LSTM, to predictions in raw units.\n\n"
+    "\b\n"
+    "  inputlayer init load.csv --target load > project.toml\n"
+    "  inputlayer train project.toml\n"
+    "  inputlayer predict runs/project load.csv",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain text, which can be pasted
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Data = Annotated[str, typer.Argument(metavar="DATA", help="A .csv, .parquet or .arrow file, or a pattern in quotes.")]
+Context = Annotated[
+    list[str] | None, typer.Option(metavar="FILE", help="The rows before DATA: look-back only, never scored.")
+]
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder in runs/, or a .safetensors file.")]
+ProjectPath = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project's TOML file.")]
+
+
+@app.callback(invoke_without_command=True)
+def options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Options that stand before a command."""
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"inputlayer {installed('inputlayer')}")
+        raise typer.Exit
+
+
+@app.command()
+def init(
+    data: Data,
+    target: Annotated[list[str], typer.Option(metavar="COLUMN", help="What to predict; may be given several times.")],
+    length: Annotated[int | None, typer.Option(help="Look-back, in rows.")] = None,
+    horizon: Annotated[int | None, typer.Option(help="Rows to predict ahead.")] = None,
+    by: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="What tells one series from another.")] = None,
+    order: Annotated[str | None, typer.Option(metavar="COLUMN", help="What orders the rows.")] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write here, not to standard output.")] = None,
+) -> None:
+    """Guess a project from a table.
+
+    The reason for every guess stands beside it.
+    The table is split first; what is guessed is guessed from its training rows alone.
+
+    \b
+    Example:
+      inputlayer init load.csv --target load --length 168 --horizon 24 > project.toml
+    """
+    from inputlayer.draft import draft
+
+    if output is not None and output.exists():
+        fail(f"{output} is there already. Give another --output, or delete it.")
+    folder = Path() if output is None else output.parent
+    text = draft(data, target, length=length, horizon=horizon, order=order, by=by, folder=folder)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
+
+
+@app.command()
+def train(
+    project: ProjectPath,
+    name: Annotated[str | None, typer.Option(help="The run's folder in runs/; else the project's name.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Instead of that in the project.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Instead of that in the project.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of that in the project.")] = None,
+    device: Annotated[str | None, typer.Option(help="Instead of that in the project.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a run of the same name.")] = False,
+) -> None:
+    """Train a project, and score it.
+
+    runs/NAME/ then holds the model, its scores, and the project as it was run.
+
+    Ctrl-C ends the training; the best weights so far are kept. A run is never overwritten unless --force says so.
+
+    \b
+    Example:
+      inputlayer train project.toml --name first --epochs 20
+    """
+    from inputlayer.project import Project
+    from inputlayer.runs import RunFolder
+
+    run = RunFolder.choose(Path("runs"), project.stem if name is None else name, resume=resume, force=force)
+    run.train(Project.read(project).with_training(epochs=epochs, lr=lr, seed=seed, device=device), typer.echo)
+    if run.interrupted:
+        fail(f"interrupted: {run.path} holds the best weights so far. Go on with --resume.", 130)
+
+
+@app.command()
+def evaluate(
+    model: ModelPath,
+    data: Data,
+    context: Context = None,
+    allow_seen: Annotated[
+        bool, typer.Option("--allow-seen", help="Score rows that were fitted on all the same.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
+) -> None:
+    """Score a model beside the baselines.
+
+    Rows that it has learnt from are refused.
+
+    \b
+    Example:
+      inputlayer evaluate runs/project new.csv --context load.csv
+    """
+    from inputlayer.runs import json_text
+
+    found = _load(model).evaluate(_read(data), context=[_read(c) for c in context or ()], allow_seen=allow_seen)
+    typer.echo(json_text(found) if as_json else str(found))
+
+
+@app.command()
+def predict(
+    model: ModelPath,
+    data: Data,
+    future: Annotated[str | None, typer.Option(metavar="FILE", help="The rows ahead, of columns known ahead.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a .csv or .parquet file, not to standard output.")
+    ] = None,
+) -> None:
+    """Predict in raw units.
+
+    Windows: what follows the last rows of each series. Otherwise: each group, or each row.
+
+    In CSV a text that a spreadsheet would run as a formula (it begins with = + - @) gets a ' in front.
+
+    \b
+    Example:
+      inputlayer predict runs/project load.csv --output forecast.csv
+    """
+    if output is not None and output.suffix not in (".csv", ".parquet"):
+        fail(f"--output {output}: give a name that ends in .csv or .parquet")
+    found = _load(model).predict(_read(data), future=None if future is None else _read(future))
+    if output is None:
+        typer.echo(harmless(found).write_csv(), nl=False)
+    elif output.suffix == ".csv":
+        harmless(found).write_csv(output)
+    else:
+        found.write_parquet(output)
+
+
+@app.command()
+def show(
+    source: Annotated[Path, typer.Argument(metavar="MODEL_OR_PROJECT", help="A model, or a project's TOML file.")],
+    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="Of a project: else its test part.")] = None,
+    context: Context = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page, not to standard output.")] = None,
+) -> None:
+    """Show where the input layer ends.
+
+    What it makes of a table, step by step: shapes, ranges, what is missing and unseen, what was learnt.
+
+    With a project, the layer is fitted on the project's training part, and nothing is trained.
+
+    \b
+    Examples:
+      inputlayer show project.toml
+      inputlayer show runs/project new.csv --context load.csv --html show.html
+    """
+    from inputlayer.show import show as shown
+
+    given = [_read(c) for c in context or ()]
+    if source.suffix == ".toml":
+        from inputlayer.project import Project
+        from inputlayer.runs import fitted_layer
+
+        layer, table, before = fitted_layer(Project.read(source))
+        picture = shown(layer, table, before) if data is None else shown(layer, _read(data), given)
+    elif data is None:
+        fail(f"which table? Write: inputlayer show {source} DATA")
+    else:
+        picture = shown(_load(source).network, _read(data), given)
+    if html is None:
+        typer.echo(str(picture))
+    else:
+        html.write_text(picture.to_html(), encoding="utf-8")
+
+
+@app.command()
+def demo() -> None:
+    """Show what an input layer buys.
+
+    Weather in Seattle, 7 days ahead, in under two minutes on two cores.
+
+    \b
+    Example:
+      inputlayer demo
+    """
+    from importlib import import_module
+
+    import_module("inputlayer.demo").main()
+
+
+def _read(path: str) -> Any:
+    from inputlayer.table import read
+
+    return read(path)
+
+
+def _load(path: Path) -> Model:
+    from inputlayer.model import load
+
+    if path.is_dir():
+        if not (path / _MODEL).exists():
+            fail(f"there is no model in {path}: {_MODEL} is missing. Train it, or go on with --resume.")
+        path = path / _MODEL
+    return load(path)
+
+
+def harmless(frame: pl.DataFrame) -> pl.DataFrame:
+    """Texts that a spreadsheet would run (OWASP, CSV injection) get a ``'`` in front; numbers stay as they are.
+
+    Names of columns are texts, too.
+
+    >>> import polars as pl
+    >>> harmless(pl.DataFrame({"site": ["=1+1", "north"], "load": [-1.0, 2.0]})).rows()
+    [("'=1+1", -1.0), ('north', 2.0)]
+    """
+    import polars as pl
+
+    texts = [n for n, t in frame.schema.items() if t == pl.String or isinstance(t, pl.Categorical | pl.Enum)]
+    safe = frame.with_columns(pl.col(n).cast(pl.String).str.replace(_FORMULA, "'${0}") for n in texts)
+    return safe.rename({n: f"'{n}" for n in safe.columns if re.match(_FORMULA, n)})
+
+
+def main() -> None:
+    """The console's entry."""
+    app(prog_name="inputlayer")
+
+
+if __name__ == "__main__":
+    main()

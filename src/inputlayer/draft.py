@@ -1,0 +1,120 @@
+"""The first draft of a project: guessed from a table's training rows, with the reason for every guess beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from inputlayer.infer import infer
+from inputlayer.project import Project
+from inputlayer.schema import Schema
+from inputlayer.sequence import Windows
+from inputlayer.split import split
+from inputlayer.table import read
+
+_PARTS: dict[str, Any] = {"valid": 0.2, "test": 0.2}
+_TRAINING = {"epochs": 50, "batch": 64, "lr": 0.001, "patience": 10, "clip": 1.0, "schedule": "cosine", "seed": 0}
+_WHY = {
+    "split.valid": "what early stopping looks at",
+    "split.test": "what the scores come from; nothing is ever learnt from it",
+    "stages": "Steps on the whole sequence, in this order.",
+    "body.units": "size of its state; more can learn more, and overfit more",
+    "training.epochs": "at most",
+    "training.batch": "sequences per step",
+    "training.lr": "learning rate of Adam at the first step",
+    "training.patience": "epochs without a lower validation loss, after which to stop",
+    "training.clip": "largest norm of the gradient; false: no clipping",
+    "training.schedule": 'falls to 0 over all epochs; or "constant"',
+    "training.seed": "of the weights, the order of the batches and dropout",
+}
+
+
+def draft(
+    path: str | Path,
+    target: str | Sequence[str],
+    *,
+    length: int | None = None,
+    horizon: int | None = None,
+    order: str | None = None,
+    by: str | Sequence[str] | None = None,
+    folder: Path = Path(),
+) -> str:
+    """The text of a project's file for the table at `path`, to be edited.
+
+    The table is split first; kinds, options and lengths are guessed from its training rows alone. Only what the split
+    itself needs, the columns that order the rows and tell series apart, is looked up in the whole table.
+
+    Parameters
+    ----------
+    target, length, horizon, order, by
+        As for `il.infer`.
+    folder
+        Where the file will lie; its paths count from there.
+
+    Raises
+    ------
+    TableError, OptionError
+        If a column named is not there, or the rows are too few to split.
+    """
+    table = read(path)
+    asked: dict[str, Any] = {"length": length, "horizon": horizon, "order": order, "by": _one_or_all(by)}
+    wanted = _one_or_all(target)
+    whole = infer(table, wanted, **asked)
+    train, _, _ = split(table, whole, **_PARTS)
+    schema = infer(train, wanted, **asked)
+    relative = Path(os.path.relpath(path, folder)).as_posix()
+    numbers = schema.columns[schema.targets[0]].kind == "number"
+    stages = [{"kind": "instance_norm", "mode": "last"}] if numbers and schema.past_targets else []
+    head = {"kind": "regression", "loss": "mse"} if numbers else {"kind": "classes"}
+    project = Project(relative, schema, {"kind": "lstm", "units": 64}, head, stages, _PARTS, _TRAINING)
+    rows = f"{table.height:,} rows; what is guessed here was guessed from the {train.height:,} training rows alone."
+    return project.to_toml(_comments(schema, f"{Path(path).name}: {rows}"))
+
+
+def _one_or_all(names: str | Sequence[str] | None) -> Any:
+    """One name as text, several as a tuple."""
+    if names is None or isinstance(names, str):
+        return names
+    return names[0] if len(names) == 1 else tuple(names) or None
+
+
+def _comments(schema: Schema, first: str) -> Mapping[str, str]:
+    reasons = schema.reasons
+    left = [f"{n}: {_why_left(schema, n, why)}" for n, why in reasons.items() if n not in (*schema.columns, "sequence")]
+    windows = isinstance(schema.sequence, Windows)
+    return {
+        **_WHY,
+        "": f"{first}\nCorrect what is wrong, then: inputlayer train project.toml",
+        "data.path": "counts from the folder of this file",
+        "columns": "Each column's kind, and why. Options are those of il.Number(...), il.Category(...) and so on:\n"
+        'load = { kind = "number", fill = "forward", sentinels = [-9999] } or { kind = "flag", role = "known" }',
+        **{f"columns.{n}": _why_kept(schema, n, reasons[n]) for n in schema.columns},
+        "columns.": "\n".join(left),
+        "sequence": f"{reasons['sequence'][:1].upper()}{reasons['sequence'][1:]}.",
+        "sequence.length": "look-back, in rows",
+        "sequence.horizon": "rows predicted after it",
+        "split": "Cut in time: train is the earliest part, test the latest."
+        if windows
+        else "Drawn by chance; seed = 1 draws another way.",
+        "stages.mode": "each window is measured from its last value, and the forecast gets it back, so it follows the"
+        " level",
+        "body": "The first layer behind the input layer. Also: layers, bidirectional, dropout, reduce.",
+        "head.kind": f"because the target is a {schema.columns[schema.targets[0]].kind}",
+        "head.loss": 'or "mae", "huber", "quantile" with quantiles = [0.1, 0.5, 0.9]',
+    }
+
+
+def _why_kept(schema: Schema, name: str, reason: str) -> str:
+    if name not in schema.targets:
+        return reason
+    return f"{reason}; the target, whose past is an input" if name in schema.past_targets else f"{reason}; the target"
+
+
+def _why_left(schema: Schema, name: str, reason: str) -> str:
+    if name in schema.sequence.by_names:
+        return "only tells one series from another"
+    if name == schema.sequence.order_name:
+        return "only orders the rows"
+    return reason
