@@ -184,6 +184,14 @@ def test_what_cannot_be_had_is_left_out_with_its_reason() -> None:
     assert baselines.left_out["ridge on all numbers"] == "no other column is a number"
 
 
+def test_targets_that_are_nearly_all_missing() -> None:
+    frame = hourly(300).with_columns(y=pl.when(pl.int_range(300) % 40 == 0).then(pl.col("y")))
+    schema = Schema(HOURLY, Windows("time", 12, 6), ("y", "z"))
+    baselines, found, _ = forecasts(schema, frame[:250], frame[200:])
+    assert "ridge on all numbers" not in found
+    assert baselines.left_out["ridge"] == "fewer than two training windows have half of their target or more"
+
+
 def test_target_whose_past_is_no_input() -> None:
     schema = Schema({**HOURLY, "y": Number(role="target")}, Windows("time", 24, 2), "y")
     baselines, found, encoded = forecasts(schema, hourly(400), hourly(100, 400))

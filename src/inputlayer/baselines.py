@@ -329,6 +329,8 @@ def _examples(
         y = past.deviations(encoded, past.ahead(encoded, part))
         enough = (~np.isnan(y)).mean(axis=1).min(axis=1) > 0.5
         kept = part[enough]
+        if not len(kept):
+            continue
         y = np.stack([filled(x) for x in np.moveaxis(y[enough], -1, 0)], axis=-1)
         yield past.all(encoded, kept) if joint else past.own(encoded, kept)[0], y.reshape(len(kept), -1)
 
