@@ -103,8 +103,9 @@ def test_padding_changes_nothing(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["last", "mean", "standard"])
 @pytest.mark.parametrize("targets", [(1, 0), ()])
-def test_twin_is_equal(mode: str, targets: tuple[int, ...]) -> None:
-    stage, steps = InstanceNorm(mode), some(3)  # type: ignore[arg-type]
+@pytest.mark.parametrize("columns", [None, ("b",)])
+def test_twin_is_equal(mode: Any, targets: tuple[int, ...], columns: tuple[str, ...] | None) -> None:
+    stage, steps = InstanceNorm(mode, columns), some(3)
     stage.build(replace(PLAN, targets=targets))
     steps.present[0] = False
     y = torch.randn(5, 2, 2, 3)
@@ -153,3 +154,22 @@ def test_made_from_its_description() -> None:
         stage_from({"kind": "instance_norms"})
     with pytest.raises(OptionError, match=r"has no option 'mod'\. Did you mean 'mode'"):
         stage_from({"kind": "instance_norm", "mod": "last"})
+
+
+@pytest.mark.parametrize("mode", ["last", "standard"])
+def test_columns_left_out_keep_their_level_and_their_fills(mode: Any) -> None:
+    steps = some(offset=3.0)
+    chosen, everything = InstanceNorm(mode, columns=["b"]), made(mode)
+    chosen.build(PLAN)
+    out, memo = chosen(steps)
+    assert torch.equal(out.values[..., [0, 2]], steps.values[..., [0, 2]])
+    assert torch.equal(out.values[..., 1], everything(steps)[0].values[..., 1])
+    y = torch.randn(5, 2, 2, 1)
+    back = chosen.back(y, memo)
+    assert torch.equal(back[:, :, 1], y[:, :, 1])  # target 1 is channel a, which was left alone
+    assert torch.allclose(back[:, :, 0], everything.back(y, everything(steps)[1])[:, :, 0])
+
+
+def test_an_unknown_column_is_named() -> None:
+    with pytest.raises(StageError, match="'bb' is no number that varies by step. Did you mean 'b'?"):
+        InstanceNorm(columns=["bb"]).plan(PLAN)

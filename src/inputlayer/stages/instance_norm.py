@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, get_args
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from inputlayer.columns.base import choose
-from inputlayer.errors import StageError
+from inputlayer.errors import StageError, nearest
 from inputlayer.stages.base import Plan, Stage, Steps, TwinSteps
 
 if TYPE_CHECKING:
@@ -37,11 +38,13 @@ class InstanceNorm(Stage):
     mode
         What is taken off: ``"last"``, the last present value; ``"mean"``, the mean of the present values;
         ``"standard"``, the mean, and then divided by the spread, ``sqrt(variance + 1e-5)``.
+    columns
+        The columns it acts on; all unless given. A column left out keeps its level, which the network may need.
 
     Raises
     ------
     StageError
-        If the layer has no numbers to act on, if the past of some targets is an input and that of others not, or if the
+        If the layer has no numbers to act on, or not those named, if the past of some targets is an input and that of others not, or if the
         steps have already been cut to patches.
 
     Notes
@@ -60,25 +63,30 @@ class InstanceNorm(Stage):
 
     Examples
     --------
-    >>> InstanceNorm("last").options()
-    {'mode': 'last'}
+    >>> InstanceNorm("last", columns=["load"]).options()
+    {'mode': 'last', 'columns': ['load']}
     """
 
     kind: ClassVar[str] = "instance_norm"
-    held: Tensor
+    acts: Tensor
+    keeps: Tensor
     at: Tensor
 
-    def __init__(self, mode: Mode = "last") -> None:
+    def __init__(self, mode: Mode = "last", columns: Sequence[str] | None = None) -> None:
         super().__init__()
         choose("mode", mode, get_args(Mode))
-        self.mode = mode
+        self.mode, self.columns = mode, None if columns is None else tuple(columns)
 
     def options(self) -> dict[str, Any]:
-        return {"mode": self.mode}
+        return {"mode": self.mode} | ({} if self.columns is None else {"columns": list(self.columns)})
 
     def plan(self, plan: Plan) -> Plan:
         if not plan.channels:
             raise StageError("InstanceNorm acts on numbers, and this layer has none that vary by step. Leave it out.")
+        for name in self.columns or ():
+            if name not in plan.channels:
+                hint = nearest(name, plan.channels)
+                raise StageError(f"InstanceNorm: {name!r} is no number that varies by step.{hint}")
         if _PATCHES in plan.applied:
             raise StageError(
                 "InstanceNorm needs single steps, and Patch has joined them already. "
@@ -93,14 +101,20 @@ class InstanceNorm(Stage):
         return replace(plan, applied=(*plan.applied, self.kind))
 
     def build(self, plan: Plan) -> None:
-        # Both follow from the plan, so that the artefact need not keep them.
-        self.register_buffer("held", torch.tensor(plan.held, dtype=torch.bool), persistent=False)
+        # All follow from the plan, so that the artefact need not keep them.
+        acts = [self.columns is None or name in self.columns for name in plan.channels]
+        keeps = [held or not acting for held, acting in zip(plan.held, acts, strict=True)]
+        self.register_buffer("acts", torch.tensor(acts), persistent=False)
+        self.register_buffer("keeps", torch.tensor(keeps), persistent=False)
         self.register_buffer("at", torch.tensor(plan.targets, dtype=torch.int64), persistent=False)
 
     def forward(self, steps: Steps) -> tuple[Steps, Level | None]:
         shift, scale = _LEVELS[self.mode](steps.values, steps.present)
+        if self.columns is not None:
+            shift = torch.where(self.acts, shift, 0.0)
+            scale = None if scale is None else torch.where(self.acts, scale, 1.0)
         values = steps.values - shift if scale is None else (steps.values - shift) / scale
-        kept = steps.present | (self.held & steps.real()[..., None])
+        kept = steps.present | (self.keeps & steps.real()[..., None])
         values = torch.where(kept, values, 0.0)
         return steps.replace(values=values), self._memo(shift, scale)
 
@@ -116,11 +130,15 @@ class InstanceNorm(Stage):
 
     def onnx(self, g: Graph, steps: TwinSteps) -> tuple[TwinSteps, Level | None]:
         shift, scale = _TWINS[self.mode](g, steps.values, steps.present)
+        if self.columns is not None:
+            acts = g.constant(self.acts.cpu().numpy())
+            shift = g("Where", acts, shift, g.constant(0.0))
+            scale = None if scale is None else g("Where", acts, scale, g.constant(1.0))
         values = g("Sub", steps.values, shift)
         if scale is not None:
             values = g("Div", values, scale)
-        held = g("And", g("Unsqueeze", steps.real, g.constant([-1])), g.constant(self.held.cpu().numpy()))
-        values = g("Where", g("Or", steps.present, held), values, g.constant(0.0))
+        kept = g("And", g("Unsqueeze", steps.real, g.constant([-1])), g.constant(self.keeps.cpu().numpy()))
+        values = g("Where", g("Or", steps.present, kept), values, g.constant(0.0))
         return steps._replace(values=values), self._twin_memo(g, shift, scale)
 
     def _twin_memo(self, g: Graph, shift: str, scale: str | None) -> Level | None:
