@@ -181,7 +181,20 @@ class Baselines:
 
 
 def fit_baselines(fitted: Fitted, encoded: Encoded) -> Baselines:
-    """Learn the baselines from encoded training rows. What cannot be had is left out, with the reason in `left_out`."""
+    """Learn the baselines from encoded training rows. What cannot be had is left out, with the reason in `left_out`.
+
+    >>> from inputlayer.columns import Number
+    >>> from inputlayer.encode import encode
+    >>> from inputlayer.fit import fit
+    >>> from inputlayer.schema import Schema
+    >>> from inputlayer.sequence import Windows
+    >>> from inputlayer.table import Table
+    >>> table = Table.of({"day": range(60), "y": [0.0, 1.0, 2.0] * 20})
+    >>> fitted = fit(Schema({"y": Number()}, Windows("day", 6, 2), "y"), table)
+    >>> baselines = fit_baselines(fitted, encode(fitted, table, training=True))
+    >>> baselines.learnt.period, baselines.left_out["calendar mean"]
+    (3, 'the order column holds no times')
+    """
     empty = Baselines(fitted, Learnt({}))
     if not len(encoded.index):
         return Baselines(fitted, Learnt({"all": "there is no training sequence"}))

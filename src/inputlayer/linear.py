@@ -32,6 +32,10 @@ def ridge(blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> Linear | None:
     Only sums of products are kept, so that windows that overlap are never laid out together. The penalty is the one
     with the least generalised cross-validation error (Golub, Heath and Wahba 1979), summed over outputs, each divided
     by its variance. None if there are fewer than two rows.
+
+    >>> x = np.arange(20.0)[:, None]
+    >>> ridge([(x, 3 * x + 1)])(np.array([[100.0]])).round(1).tolist()
+    [[301.0]]
     """
     sums = _Sums()
     for x, y in blocks:

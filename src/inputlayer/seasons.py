@@ -27,6 +27,12 @@ class Calendar:
         (366, K) the deviation from the series' mean by day of the year; (0, K) where it is not used.
     cells
         (C, K) what is left by cell: C is 24 (hour of the day), 168 (weekday x hour), 7 (weekday) or 0 (not used).
+
+    Examples
+    --------
+    >>> calendar = Calendar(None, np.zeros((0, 1)), np.arange(24.0)[:, None])
+    >>> calendar.at(np.array([0, 5 * 3_600_000_000])).tolist()
+    [[0.0], [5.0]]
     """
 
     zone: str | None
