@@ -8,7 +8,7 @@ Public names are loaded when first used, so that importing the package costs not
 >>> train, valid, test = il.split(table, schema)
 >>> model = il.Model(il.InputLayer(schema, stages=[il.InstanceNorm("last")]), il.LSTM(units=4))
 >>> history = model.fit(train, valid, epochs=2)
->>> model.predict(test).columns
+>>> model.predict(table).columns
 ['origin', 'step', 'day', 'load']
 """
 
@@ -37,6 +37,7 @@ _NAMES = {
     "columns": ("Category", "Flag", "Number", "Series", "Timestamp"),
     "sequence": ("Cells", "Groups", "Windows"),
     "schema": ("Schema",),
+    "infer": ("infer",),
     "split": ("split",),
     "stages": ("InstanceNorm",),
     "layer": ("InputLayer",),
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from inputlayer.errors import TableError as TableError
     from inputlayer.heads import Classes as Classes
     from inputlayer.heads import Regression as Regression
+    from inputlayer.infer import infer as infer
     from inputlayer.layer import InputLayer as InputLayer
     from inputlayer.model import Model as Model
     from inputlayer.model import load as load

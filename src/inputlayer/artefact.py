@@ -1,7 +1,7 @@
 """The artefact: a trained model in one safetensors file.
 
-The header holds JSON only: schema, stages, body and head by kind and options, what each column learnt, receipt, history.
-Kinds are looked up in closed lists; no name in the file is ever imported.
+The header holds JSON only: schema, stages, body and head by kind and options, what each column learnt, receipt,
+history. Kinds are looked up in closed lists; no name in the file is ever imported.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def save(path: Path, contents: Contents) -> None:
         "kind": "model",
         "schema": fitted.schema.to_dict(),
         "columns": list(fitted.schema.columns),  # their order, which a JSON object need not keep
-        "stages": [{"kind": s.kind, **s.options()} for s in network.layer.stages],
+        "stages": network.layer.described_stages(),
         **describe(network),
         "states": {n: _packed(s, f"states/{n}", tensors) for n, s in fitted.states.items()},
         "receipt": _packed(fitted.receipt, "receipt", tensors),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ from torch import Tensor
 from inputlayer.columns.base import Ragged
 from inputlayer.encode import Encoded
 from inputlayer.fit import Fitted
+from inputlayer.sequence.base import positive
 
-_POOL = 64  # batches sorted by length together when the order is shuffled
+_POOL = 64  # batches whose sequences are sorted by length together
 
 
 @dataclass
@@ -22,8 +23,8 @@ class Batch:
     """B sequences, padded at the end to the longest, T steps.
 
     steps {wire: (B, T, *entry)}; future {wire: (B, H, *entry)}; static {wire: (B, *entry)}; lengths (B,) int64;
-    target (B, n, K) float32 scaled, or int64 class index (-1: a class that training never saw); real (B, n, K) bool: the
-    target has a value; n is the horizon, 1, or T for per-step targets. weight (B,) float32 or None; index (B,) the
+    target (B, n, K) float32 scaled, or int64 class index (-1: a class that training never saw); real (B, n, K) bool:
+    the target has a value; n is the horizon, 1, or T for per-step targets. weight (B,) float32 or None; index (B,) the
     sequences' numbers; full: no step is padding.
     """
 
@@ -42,7 +43,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch on `device`."""
-        moved = {}
+        moved: dict[str, Any] = {}
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, Tensor):
@@ -63,8 +64,8 @@ class Batches:
         Sequences per batch; the last may be smaller.
     shuffle
         Whether the order is drawn anew each epoch. It depends on `seed` and the epoch only. Sequences of uneven length
-        are put together by length, so that little padding is needed: within pools of 64 batches when shuffled, over all
-        sequences when not. `Batch.index` says which sequence each one is.
+        are put together by length, so that little padding is needed, within pools of `pool` batches. `Batch.index` says
+        which sequence each one is.
     targets
         Whether batches carry targets.
     """
@@ -78,17 +79,18 @@ class Batches:
         shuffle: bool = False,
         seed: int = 0,
         targets: bool = True,
+        pool: int = _POOL,
     ) -> None:
+        positive("size", size)
         self.encoded, self.schema, self.size = encoded, fitted.schema, size
-        self.shuffle, self.seed, self.targets, self.epoch = shuffle, seed, targets, 0
-        index = encoded.index
-        self.start, self.length, self.ahead = (torch.from_numpy(a) for a in (index.start, index.length, index.ahead))
+        self.shuffle, self.seed, self.targets, self.epoch, self.pool = shuffle, seed, targets, 0, pool
+        index = self.index = encoded.index
         self.uneven = bool(len(index)) and int(index.length.min()) < int(index.length.max())
         self.packed = {d: torch.from_numpy(a) for d, a in encoded.packed.items()}
         self.cells = {n: torch.from_numpy(r.flat) for n, r in encoded.ragged.items()}
         self.weight = torch.from_numpy(encoded.weight) if encoded.weight is not None else None
         self._wires = {
-            place: [w for n in names for w in (encoded.slots | encoded.ragged) if w == n or w.startswith(f"{n}.")]
+            place: [w for n in names for w in encoded.names[n]]
             for place, names in (
                 ("steps", self.schema.steps),
                 ("future", self.schema.future),
@@ -109,12 +111,17 @@ class Batches:
         self.views = {d: _windows(a, self.span) for d, a in encoded.packed.items() if a.shape[1]} if self.whole else {}
 
     def __len__(self) -> int:
-        return -(-len(self.start) // self.size)
+        return -(-len(self.index) // self.size)
 
     @property
     def sequences(self) -> int:
         """How many sequences there are."""
-        return len(self.start)
+        return len(self.index)
+
+    @property
+    def length(self) -> Tensor:
+        """Steps of each sequence, (S,) int64."""
+        return torch.from_numpy(self.index.length)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration takes."""
@@ -125,26 +132,28 @@ class Batches:
             yield self.gather(chosen)
 
     def _order(self) -> tuple[Tensor, ...]:
-        count = len(self.start)
-        if not self.shuffle:
-            whole = torch.argsort(self.length, stable=True) if self.uneven else torch.arange(count)
-            return whole.split(self.size)
-        draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(count, generator=draw)
+        count = len(self.index)
+        if not count:
+            return ()
+        draw = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
+        order = torch.randperm(count, generator=draw) if self.shuffle else torch.arange(count)
         if not self.uneven:
-            return order.split(self.size)
-        pools = order.split(self.size * _POOL)
-        batches = [b for p in pools for b in p[torch.argsort(self.length[p], stable=True)].split(self.size)]
-        return tuple(batches[i] for i in torch.randperm(len(batches), generator=draw).tolist())
+            return torch.split(order, self.size)
+        pools = torch.split(order, self.size * self.pool)
+        batches = [b for p in pools for b in torch.split(p[torch.argsort(self.length[p], stable=True)], self.size)]
+        if self.shuffle:
+            batches = [batches[i] for i in torch.randperm(len(batches), generator=draw).tolist()]
+        return tuple(batches)
 
     def padding(self) -> float:
         """The share of steps that are padding, over one epoch."""
         held = sum(int(self.length[b].max()) * len(b) for b in self._order())
-        return 1.0 - int(self.length.sum()) / held if held else 0.0
+        return 1.0 - int(self.index.length.sum()) / held if held else 0.0
 
     def gather(self, chosen: Tensor) -> Batch:
         """The batch of the sequences numbered `chosen`, (B,) int64."""
-        start, length, ahead = self.start[chosen], self.length[chosen], self.ahead[chosen]
+        at, index = chosen.numpy(), self.index
+        start, length, ahead = (torch.from_numpy(a[at]) for a in (index.start, index.length, index.ahead))
         if self.whole:
             batch = self._even(start, length)
         else:
@@ -159,7 +168,9 @@ class Batches:
     def _even(self, start: Tensor, length: Tensor) -> Batch:
         steps, span = self.span - self.horizon, self.span
         at = start.numpy()
-        fetched = {d: torch.from_numpy(v[at]).unflatten(1, (span, -1)) for d, v in self.views.items()}
+        fetched: dict[str, Tensor] = {
+            d: torch.from_numpy(v[at]).view(len(at), span, v.shape[1] // span) for d, v in self.views.items()
+        }
         batch = Batch(
             {w: self._cut(fetched, w, 0, steps) for w in self._wires["steps"]},
             {w: self._cut(fetched, w, steps, span) for w in self._wires["future"]},
@@ -175,13 +186,17 @@ class Batches:
     def _cut(self, fetched: dict[str, Tensor], name: str, first: int, last: int) -> Tensor:
         slot = self.encoded.slots[name]
         part = fetched[slot.dtype][:, first:last]
-        return part[..., slot.start] if not slot.shape else part[..., slot.start : slot.stop].unflatten(-1, slot.shape)
+        if not slot.shape:
+            return part[..., slot.start]
+        return part[..., slot.start : slot.stop].reshape(*part.shape[:-1], *slot.shape)
 
     def _uneven(self, start: Tensor, length: Tensor, ahead: Tensor) -> Batch:
-        longest = int(length.max()) if len(length) else 0
+        # At least one step, so that a body also takes a batch of sequences without any.
+        longest = max(1, int(length.max())) if len(length) else 1
         place = torch.arange(longest)
         padded = place >= length[:, None]
-        at = torch.where(padded, start[:, None], start[:, None] + place)
+        # Padding reads some row there is, and is overwritten.
+        at = torch.where(padded, 0, start[:, None] + place)
         full = not bool(padded.any())
         steps = {w: self._padded(self._rows(w, at), w, padded, full) for w in self._wires["steps"]}
         later = ahead[:, None] + torch.arange(self.horizon)
@@ -201,16 +216,18 @@ class Batches:
         else:
             slot = self.encoded.slots[name]
             source = self.packed[slot.dtype][:, slot.start : slot.stop]
+        if not len(source):  # every cell is empty
+            return source.new_zeros(*at.shape, source.shape[1])
         return source[at]
 
     def _entry(self, rows: Tensor, name: str) -> Tensor:
         source = self.encoded.ragged.get(name)
         shape = source.flat.shape[1:] if isinstance(source, Ragged) else self.encoded.slots[name].shape
-        return rows.unflatten(-1, shape) if shape else rows[..., 0]
+        return rows.reshape(*rows.shape[:-1], *shape) if shape else rows[..., 0]
 
     def _padded(self, rows: Tensor, name: str, padded: Tensor, full: bool) -> Tensor:
         if not full:
-            # Padding is written as what "missing" looks like: it is masked by the lengths, and harmless where it is not.
+            # Padding is written as what "missing" looks like: masked by the lengths, and harmless where it is not.
             rows = rows.masked_fill(padded[..., None], np.nan if rows.dtype == torch.float32 else 0)
         return self._entry(rows, name)
 

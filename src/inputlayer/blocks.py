@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from inputlayer.columns.base import Where
+from inputlayer.columns.number import Number
 from inputlayer.columns.timestamp import Timestamp
 from inputlayer.errors import Problems
 from inputlayer.progress import progress
@@ -20,12 +21,13 @@ from inputlayer.table import Table
 
 @dataclass
 class Block:
-    """Consecutive rows of a table: the raw frame, accepted values by column, and the order column as numbers."""
+    """Consecutive rows of a table: the raw frame, accepted values by column, the order column as numbers, weights."""
 
     first_row: int
     frame: pl.DataFrame
     values: dict[str, Any]
     order: np.ndarray | None
+    weight: np.ndarray | None = None
 
 
 def accepted(
@@ -43,7 +45,10 @@ def accepted(
     read = [n for n in schema.columns if n in needed]
     with progress(title, table.height) as advance:
         for frame in table.blocks(needed):
-            yield _block(schema, frame, read, problems, first_row)
+            block = _block(schema, frame, read, problems, first_row)
+            if weight and schema.weight is not None:
+                block.weight = _weights(frame[schema.weight], Where(schema.weight, first_row, problems))
+            yield block
             first_row += frame.height
             advance(frame.height)
 
@@ -65,3 +70,11 @@ def _block(schema: Schema, frame: pl.DataFrame, read: list[str], problems: Probl
         if missing.any():
             Where(key, first_row, problems).add("has no value, so the row belongs to no series", missing, frame[key])
     return Block(first_row, frame, values, order)
+
+
+def _weights(cells: pl.Series, where: Where) -> np.ndarray:
+    """Row weights (rows,) float64: numbers of at least 0, one in each row."""
+    weights: np.ndarray = Number().accept(cells, where)
+    where.add("has no value, so it is not known what the row counts", cells.is_null().to_numpy(), cells)
+    where.add("is a negative weight", weights < 0, cells)
+    return weights

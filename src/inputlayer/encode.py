@@ -1,4 +1,4 @@
-"""Encoding: a table through the fitted half into wires, rows sorted by series and order, and the sequences among them."""
+"""Encoding: a table through the fitted half into wires, sorted by series and order, and the sequences among them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import polars as pl
 
 from inputlayer.blocks import Block, accepted
 from inputlayer.columns.base import Column, DType, Ragged, Where, Wires, wire_name
-from inputlayer.errors import Problems
+from inputlayer.errors import Problems, listed
 from inputlayer.fit import Fitted, is_timed
+from inputlayer.order import check_unique, mark_context, series_of, sorting
 from inputlayer.receipt import Receipt, ReceiptWriter, key_text
 from inputlayer.schema import refuse
 from inputlayer.sequence import Groups, Index, Rows, Windows
@@ -34,13 +35,14 @@ class Encoded:
     """A table's wires, sorted, and its sequences.
 
     packed: by dtype, (N, width), all wires that have one entry per row, side by side, so that a batch is one gather;
-    ragged: wires with a number of entries of their own per row; raw: targets in raw units (N,) float64, where kept;
-    weight (N,) float32 or None; receipt: of the rows that are no context.
+    ragged: wires with a number of entries of their own per row; names: the wires of each column; raw: targets in raw
+    units (N,) float64, where kept; weight (N,) float32 or None; receipt: of the rows that are no context.
     """
 
     packed: dict[DType, np.ndarray]
     slots: dict[str, Slot]
     ragged: dict[str, Ragged]
+    names: dict[str, tuple[str, ...]]
     rows: Rows
     raw: dict[str, np.ndarray]
     weight: np.ndarray | None
@@ -57,8 +59,7 @@ class Encoded:
 
     def column(self, name: str) -> Wires:
         """All wires of one column, by suffix."""
-        names = [n for n in [*self.slots, *self.ragged] if n == name or n.startswith(f"{name}.")]
-        return {n[len(name) + 1 :]: self.wire(n) for n in names}
+        return {n[len(name) + 1 :]: self.wire(n) for n in self.names.get(name, ())}
 
 
 def encode(
@@ -66,6 +67,7 @@ def encode(
     table: Table,
     context: Sequence[Table] = (),
     *,
+    ahead: Table | None = None,
     targets: bool = True,
     raw: bool = False,
     training: bool = False,
@@ -75,6 +77,8 @@ def encode(
 
     Parameters
     ----------
+    ahead
+        Further rows of `table`, which may have other types.
     targets
         Whether target columns are read where they are no input.
     raw
@@ -92,12 +96,21 @@ def encode(
     sequence = fitted.schema.sequence
     refuse(bool(context) and not isinstance(sequence, Windows), "context has no effect: only Windows look back")
     problems = Problems()
-    writer = _Writer(fitted, sum(t.height for t in (table, *context)), targets=targets, raw=raw, training=training)
-    for i, part in enumerate((table, *context)):
+    own = [table] if ahead is None else [table, ahead]
+    count = sum(t.height for t in (*own, *context))
+    writer = _Writer(fitted, count, targets=targets, raw=raw, weight=training and fitted.schema.weight is not None)
+    first_row = 0
+    for part in own:
         for block in accepted(
-            fitted.schema, part, problems, targets=targets, weight=training, title="Encoding the table"
+            fitted.schema, part, problems, targets=targets, weight=training, title="Encoding", first_row=first_row
         ):
-            writer.add(block, problems, context=i > 0)
+            writer.add(block, problems, context=False)
+        first_row += part.height
+    for part in context:
+        found = Problems()
+        for block in accepted(fitted.schema, part, found, targets=targets, weight=training, title="Encoding"):
+            writer.add(block, found, context=True)
+        problems.extend(found, "in the context: ")
     problems.raise_if_any()
     encoded = writer.finish(problems)
     problems.raise_if_any()
@@ -113,17 +126,19 @@ def encode(
 class _Writer:
     """Encodes blocks into arrays of the final size, then sorts them if need be."""
 
-    def __init__(self, fitted: Fitted, count: int, *, targets: bool, raw: bool, training: bool) -> None:
+    def __init__(self, fitted: Fitted, count: int, *, targets: bool, raw: bool, weight: bool) -> None:
         self.fitted, self.count, self.at = fitted, count, 0
         schema = fitted.schema
         self.columns = {n: schema.columns[n] for n in schema.columns if targets or n in schema.inputs}
+        self.names: dict[str, tuple[str, ...]] = {}
         self.slots: dict[str, Slot] = {}
         self.flat: dict[str, list[np.ndarray]] = {}
         self.lengths: dict[str, list[np.ndarray]] = {}
         widths: dict[DType, int] = {}
         for name, column in self.columns.items():
-            for suffix, wire in column.wires(fitted.states[name]).items():
-                full = wire_name(name, suffix)
+            wires = column.wires(fitted.states[name])
+            self.names[name] = tuple(wire_name(name, suffix) for suffix in wires)
+            for full, wire in zip(self.names[name], wires.values(), strict=True):
                 if wire.ragged:
                     self.flat[full], self.lengths[full] = [], []
                     continue
@@ -133,36 +148,47 @@ class _Writer:
         self.packed: dict[DType, np.ndarray] = {d: np.empty((count, w), dtype=d) for d, w in widths.items()}
         kept = [t for t in schema.targets if raw and schema.columns[t].kind == "number"]
         self.raw = {t: np.empty(count) for t in kept}
-        self.weight = np.empty(count, dtype=np.float32) if training and schema.weight is not None else None
+        self.weight = np.empty(count, dtype=np.float32) if weight else None
         self.order: np.ndarray | None = None
         self.keys: list[pl.DataFrame] = []
-        self.context = np.zeros(count, dtype=bool)
+        self.context: np.ndarray | None = None
         self.receipt = ReceiptWriter(schema)
-        self.timed = False
+        self.timed: bool | None = None
 
     def add(self, block: Block, problems: Problems, *, context: bool) -> None:
-        schema, stop = self.fitted.schema, self.at + block.frame.height
-        rows = slice(self.at, stop)
+        rows = slice(self.at, self.at + block.frame.height)
+        self.at = rows.stop
         for name, column in self.columns.items():
             column.check(block.values[name], self.fitted.states[name], Where(name, block.first_row, problems))
-            if problems:
-                continue  # nothing will come of this table but the message
+        self._check_order(block, problems)
+        if problems:
+            return  # nothing will come of this table but the message
+        for name, column in self.columns.items():
             for suffix, array in column.encode(block.values[name], self.fitted.states[name]).items():
                 self._place(wire_name(name, suffix), array, rows)
         for name, array in self.raw.items():
             array[rows] = block.values[name]
-        if self.weight is not None:
-            self.weight[rows] = block.frame[schema.weight].cast(pl.Float32).fill_null(0.0).to_numpy()
+        if self.weight is not None and block.weight is not None:
+            self.weight[rows] = block.weight
         if block.order is not None:
-            if self.order is None:
-                self.order = np.empty(self.count, dtype=block.order.dtype)
-            self.order[rows] = block.order
-            self.timed = is_timed(schema, block)
-        self.keys.append(block.frame.select(schema.sequence.by_names))
-        self.context[rows] = context
-        if not context:
+            self._place_order(block.order, rows)
+        self.keys.append(block.frame.select(self.fitted.schema.sequence.by_names))
+        if context:
+            self.context = np.zeros(self.count, dtype=bool) if self.context is None else self.context
+            self.context[rows] = True
+        else:
             self.receipt.add(block)
-        self.at = stop
+
+    def _check_order(self, block: Block, problems: Problems) -> None:
+        """Note an order column that holds times here and numbers in training or in another table, or the reverse."""
+        if block.order is None:
+            return
+        timed, clock = is_timed(self.fitted.schema, block), self.fitted.clock
+        known = clock.timed if clock is not None else timed if self.timed is None else self.timed
+        self.timed = timed
+        if timed != known:
+            kinds = "times here and numbers" if timed else "numbers here and times"
+            problems.add(f"holds {kinds} in the training rows", column=self.fitted.schema.sequence.order_name)
 
     def _place(self, name: str, array: np.ndarray | Ragged, rows: slice) -> None:
         if isinstance(array, Ragged):
@@ -172,87 +198,54 @@ class _Writer:
         slot = self.slots[name]
         self.packed[slot.dtype][rows, slot.start : slot.stop] = array.reshape(len(array), -1)
 
+    def _place_order(self, order: np.ndarray, rows: slice) -> None:
+        if self.order is None:
+            self.order = np.empty(self.count, dtype=order.dtype)
+        elif self.order.dtype != order.dtype:  # whole numbers in one table, decimal ones in another
+            self.order = self.order.astype(np.float64)
+        self.order[rows] = order
+
     def finish(self, problems: Problems) -> Encoded:
         """Sort, and cut into series."""
-        series, keys = self._series()
-        moved = self._sorting(series)
+        series, keys = series_of(_stacked(self.keys, problems))
+        self.keys = []
+        problems.raise_if_any()
+        moved = sorting(series, self.order)
         if moved is not None:
             self._move(moved)
-            series = series[moved] if series is not None else None
         counts = np.bincount(series, minlength=keys.height) if series is not None else np.array([self.count])
         offsets = np.concatenate(([0], np.cumsum(counts)))
-        rows = Rows(offsets, keys, np.zeros(len(counts), dtype=np.int64), self.order, moved, self.timed)
-        _check_order(rows, self.fitted, problems)
-        self._mark_context(rows, problems)
+        none = np.zeros(len(counts), dtype=np.int64)
+        rows = Rows(offsets, keys, none, self.order, moved, bool(self.timed))
+        check_unique(rows, self.fitted.schema.sequence, problems)
+        if self.context is not None:
+            mark_context(rows, self.context, problems)
         ragged = {n: _joined(self.flat[n], self.lengths[n]) for n in self.flat}
         if moved is not None:
             ragged = {n: _gathered(r, moved) for n, r in ragged.items()}
-        return Encoded(self.packed, self.slots, ragged, rows, self.raw, self.weight, self.receipt.receipt())
-
-    def _series(self) -> tuple[np.ndarray | None, pl.DataFrame]:
-        by = list(self.fitted.schema.sequence.by_names)
-        if not by or not self.keys:
-            return None, pl.DataFrame(height=1)
-        frame = pl.concat(self.keys, how="vertical_relaxed")
-        self.keys = []
-        keys = frame.unique().sort(by)
-        found = frame.join(keys.with_row_index("_series"), on=by, how="left", maintain_order="left", nulls_equal=True)
-        return found["_series"].to_numpy().astype(np.int64), keys
-
-    def _sorting(self, series: np.ndarray | None) -> np.ndarray | None:
-        """The order of rows by series and order column, or None where they stand so already."""
-        columns = [c for c in (self.order, series) if c is not None]  # np.lexsort: the last is the first to sort by
-        if not columns or self.count < 2:
-            return None
-        step = [np.diff(c) for c in columns]
-        later = step[0] >= 0 if len(columns) == 1 else (step[1] > 0) | ((step[1] == 0) & (step[0] >= 0))
-        return None if later.all() else np.lexsort(columns)
+        return Encoded(self.packed, self.slots, ragged, self.names, rows, self.raw, self.weight, self.receipt.receipt())
 
     def _move(self, moved: np.ndarray) -> None:
-        self.packed = {d: a[moved] for d, a in self.packed.items()}
-        self.raw = {n: a[moved] for n, a in self.raw.items()}
+        # One array after the other, so that only one stands in memory twice.
+        for dtype in self.packed:
+            self.packed[dtype] = self.packed[dtype][moved]
+        for name in self.raw:
+            self.raw[name] = self.raw[name][moved]
         self.weight = self.weight[moved] if self.weight is not None else None
         self.order = self.order[moved] if self.order is not None else None
-        self.context = self.context[moved]
-
-    def _mark_context(self, rows: Rows, problems: Problems) -> None:
-        if not self.context.any():
-            return
-        rows.context = np.add.reduceat(self.context, rows.offsets[:-1]).astype(np.int64)
-        place = np.arange(rows.count) - np.repeat(rows.offsets[:-1], np.diff(rows.offsets))
-        late = self.context & (place >= np.repeat(rows.context, np.diff(rows.offsets)))
-        if late.any():
-            names = key_text(rows.keys)
-            series = sorted({names[g] for g in rows.series()[late]})
-            problems.add(
-                f"{int(late.sum())} rows of the context do not lie before the table's own rows"
-                + (f", in series {', '.join(map(repr, series[:5]))}" if series != [""] else ""),
-                remedy="A context is what came before: cut the tables with il.split",
-            )
+        self.context = self.context[moved] if self.context is not None else None
 
 
-def _check_order(rows: Rows, fitted: Fitted, problems: Problems) -> None:
-    """Note rows of one series that share a value of the order column: their order would be chance."""
-    if rows.order is None or rows.count < 2:
-        return
-    same = np.zeros(rows.count, dtype=bool)
-    same[1:] = rows.order[1:] == rows.order[:-1]
-    same[rows.offsets[:-1][rows.offsets[:-1] < rows.count]] = False
-    at = np.flatnonzero(same)
-    if len(at):
-        source = rows.source[at] if rows.source is not None else at
-        name = fitted.schema.sequence.order_name
-        by = fitted.schema.sequence.by_names
-        shown = rows.order[at[:5]].tolist()
-        values = [str(pl.Series([v]).cast(pl.Datetime("us"))[0]) for v in shown] if rows.timed else shown
-        problems.add(
-            "has the same value twice in one series",
-            column=name,
-            rows=source.tolist(),
-            values=values,
-            remedy="Drop the repeated rows"
-            + ("" if by else ", or name the column that tells the series apart: by=..."),
-        )
+def _stacked(keys: list[pl.DataFrame], problems: Problems) -> pl.DataFrame:
+    """The key columns of all blocks; notes those whose types differ too much from table to table."""
+    try:
+        return pl.concat(keys, how="vertical_relaxed") if keys else pl.DataFrame()
+    except pl.exceptions.PolarsError:
+        for name in keys[0].columns:
+            types = list(dict.fromkeys(str(k[name].dtype) for k in keys))
+            if len(types) > 1:
+                problems.add(f"holds {' in one table and '.join(types)} in another", column=name)
+        return keys[0]
 
 
 def _settle(encoded: Encoded, fitted: Fitted, problems: Problems, *, targets: bool) -> None:
@@ -261,9 +254,9 @@ def _settle(encoded: Encoded, fitted: Fitted, problems: Problems, *, targets: bo
     grouped = isinstance(schema.sequence, Groups)
     if not (grouped or isinstance(schema.sequence, Windows)) or not rows.count:
         return
-    names = [n for n in schema.static if not encoded.column(n) == {}]
+    names = list(schema.static)
     if grouped and schema.sequence.target_rows and targets:
-        names += [t for t in schema.targets]
+        names += schema.targets
     series, starts = rows.series(), rows.offsets[:-1]
     for name in names:
         wires = encoded.column(name)
@@ -281,10 +274,10 @@ def _settle(encoded: Encoded, fitted: Fitted, problems: Problems, *, targets: bo
             encoded.raw[name] = encoded.raw[name][known]
         if differs.any():
             keys = key_text(rows.keys)
-            bad = sorted({keys[g] for g in series[differs]})
-            shown = ", ".join(map(repr, bad[:5])) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
+            bad = listed(sorted({keys[g] for g in series[differs]}))
+            what = "group" if grouped else "series"
             problems.add(
-                f"has several values within one {'group' if grouped else 'series'}: {shown}",
+                f"has several values within one {what}" + (f": {bad}" if rows.keys.width else ""),
                 column=name,
                 remedy="A target of a group needs one value; use per_step=True for one per row"
                 if name in schema.targets
@@ -303,7 +296,7 @@ def _index(encoded: Encoded, fitted: Fitted, *, training: bool, targets: bool) -
     cell = sequence.steps_column
     cells = None
     if cell is not None:
-        cells = next(r for n, r in encoded.ragged.items() if n == cell or n.startswith(f"{cell}.")).lengths
+        cells = next(r for n, r in encoded.ragged.items() if n in encoded.names[cell]).lengths
     index = sequence.index(encoded.rows, cells, training=training)
     if not targets or not len(index):
         return index

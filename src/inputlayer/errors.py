@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _SHOWN = 5  # rows or names shown before "and N more"
 
@@ -75,7 +75,7 @@ class Problem:
             ]
             more = f" and {total - len(shown)} more" if total > len(shown) else ""
             text += f" ({', '.join(shown)}{more})"
-        return text + (f". {self.remedy}" if self.remedy else "")
+        return text + (f"{'' if text[-1:] in '.?' else '.'} {self.remedy}" if self.remedy else "")
 
 
 class InputLayerError(ValueError):
@@ -179,6 +179,10 @@ class Problems:
                 )
                 return
         self._found.append(Problem(what, column, list(rows)[:_SHOWN], list(values)[:_SHOWN], len(rows), remedy))
+
+    def extend(self, others: Iterable[Problem], where: str = "") -> None:
+        """Take over the problems of another table, `where` saying which one."""
+        self._found += [replace(p, what=f"{where}{p.what}") for p in others]
 
     def raise_if_any(self) -> None:
         """Raise `TableError` with all that was found."""

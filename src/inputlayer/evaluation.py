@@ -108,7 +108,8 @@ def _scorer(network: Network, *, point: bool) -> RegressionScores | ClassScores:
         return ClassScores(tuple(head.labels))
     assert isinstance(head, Regression)
     targets = layer.schema.targets
-    spreads = np.array([layer.learnt.states[t].spread for t in targets])
+    states: list[Any] = [layer.learnt.states[t] for t in targets]
+    spreads = np.array([state.spread for state in states])
     return RegressionScores(targets, spreads, None if point else head.quantiles)
 
 

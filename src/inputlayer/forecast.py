@@ -20,8 +20,8 @@ from inputlayer.table import Table
 def with_future(fitted: Fitted, table: Table, future: Table | None) -> tuple[Table, bool]:
     """`table` with the rows of the horizon behind each series, and whether their order column means anything.
 
-    The rows come from `future` where it is given. Otherwise they are made from the clock, which serves where nothing but
-    the time is known ahead.
+    The rows come from `future` where it is given. Otherwise they are made from the clock, which serves where nothing
+    but the time is known ahead.
 
     Raises
     ------

@@ -67,7 +67,7 @@ def infer(
     >>> table = {"day": [f"2024-01-{d:02d}" for d in range(1, 31)], "load": [d % 7 + 0.5 for d in range(30)]}
     >>> schema = il.infer(table, target="load", length=14, horizon=2)
     >>> schema.sequence
-    Windows(order='day', length=14, horizon=2, by=None, stride=1, max_gap=None, pad_short=False)
+    Windows(order='day', length=14, horizon=2)
     >>> schema.reasons["day"]
     'text that reads as times'
     """

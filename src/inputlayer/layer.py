@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from inputlayer.batch import Batch, Batches
 from inputlayer.columns import KINDS
+from inputlayer.columns.base import ColumnModule
 from inputlayer.encode import Encoded, encode
 from inputlayer.errors import NotFittedError, OptionError
 from inputlayer.fit import Fitted, fit
@@ -89,10 +90,9 @@ class InputLayer(nn.Module):
             for kind, group in self._by_kind(names).items():
                 self.parts[f"{place}_{kind}"] = KINDS[kind].module(group)
         self.plans = [self._first_plan()]
-        for stage in self.stages:
-            assert isinstance(stage, Stage)
-            stage.build(self.plans[-1])
+        for stage in self._chain():
             after = stage.plan(self.plans[-1])
+            stage.build(self.plans[-1])
             self.plans.append(after)
 
     def _places(self) -> dict[str, list[str]]:
@@ -124,8 +124,16 @@ class InputLayer(nn.Module):
             raise NotFittedError("The input layer")
         return self.fitted
 
+    def described_stages(self) -> list[dict[str, Any]]:
+        """The stages by kind and options, as JSON values."""
+        return [{"kind": s.kind, **s.options()} for s in self._chain()]
+
+    def _chain(self) -> list[Stage]:
+        return cast(list[Stage], list(self.stages))
+
     def _first_plan(self) -> Plan:
-        step = [p for k, p in self.parts.items() if not k.startswith("static")]
+        parts: dict[str, ColumnModule] = dict(self.parts.items())  # type: ignore[arg-type]  # no other module is put there
+        step = [p for k, p in parts.items() if not k.startswith("static")]
         channels = tuple(c for p in step for c in p.channels)
         past = [t for t in self.schema.past_targets if t in channels]
         return Plan(
@@ -133,8 +141,8 @@ class InputLayer(nn.Module):
             held=tuple(h for p in step for h in p.held),
             targets=tuple(channels.index(t) for t in past),
             extras=tuple(e for p in step for e in p.extras),
-            static=tuple(f for k, p in self.parts.items() if k.startswith("static") for f in (*p.channels, *p.extras)),
-            future=tuple(f for k, p in self.parts.items() if k.startswith("known") for f in (*p.channels, *p.extras)),
+            static=tuple(f for k, p in parts.items() if k.startswith("static") for f in (*p.channels, *p.extras)),
+            future=tuple(f for k, p in parts.items() if k.startswith("known") for f in (*p.channels, *p.extras)),
             length=self.schema.sequence.fixed_length,
             horizon=self.schema.horizon,
             outputs=len(self.schema.targets),
@@ -161,7 +169,8 @@ class InputLayer(nn.Module):
         end, and ``<name>.lengths`` (N,). ``sequence.start``, ``sequence.length`` and ``sequence.target`` (S,) say where
         each sequence begins, how many steps it has and where its target rows begin.
         """
-        encoded = self.encoded(table, context, targets=self._has_targets(table))
+        given = Table.of(table)
+        encoded = self.encoded(given, context, targets=self._has_targets(given))
         wires: dict[str, np.ndarray] = {}
         for name in encoded.slots:
             wire = encoded.wire(name)
@@ -177,16 +186,16 @@ class InputLayer(nn.Module):
         """`encode.encode` with this layer's fitted half; `context` is a table or several."""
         return encode(self.learnt, Table.of(table), tables(context), **options)
 
-    def _has_targets(self, table: Any) -> bool:
-        columns = Table.of(table).columns
-        return all(t in columns for t in self.schema.targets)
+    def _has_targets(self, table: Table) -> bool:
+        return all(t in table.columns for t in self.schema.targets)
 
     def batches(
         self, table: Any, size: int = 64, *, shuffle: bool = False, seed: int = 0, context: Any = ()
     ) -> Batches:
         """An iterable of `Batch`, for a network of your own. Targets are there if the table has them."""
-        targets = self._has_targets(table)
-        encoded = self.encoded(table, context, targets=targets, training=shuffle and targets)
+        given = Table.of(table)
+        targets = self._has_targets(given)
+        encoded = self.encoded(given, context, targets=targets, training=shuffle and targets)
         return Batches(encoded, self.learnt, size, shuffle=shuffle, seed=seed, targets=targets)
 
     # -- trained half -----------------------------------------------------------------------------------------------
@@ -198,7 +207,7 @@ class InputLayer(nn.Module):
     def to_steps(self, batch: Batch) -> Steps:
         """Batch -> Steps: the columns' modules, before any stage."""
         count, first = len(batch), next(iter(batch.steps.values()), None)
-        steps = first.shape[1] if first is not None else int(batch.lengths.max())  # static columns alone
+        steps = first.shape[1] if first is not None else max(1, int(batch.lengths.max()))  # static columns alone
         values, present, extras, static, future = [], [], [], [], []
         for key, part in self.parts.items():
             if key.startswith("static"):
@@ -227,7 +236,7 @@ class InputLayer(nn.Module):
     def run_stages(self, steps: Steps) -> tuple[Steps, list[Any]]:
         """Steps through all stages, and their memos."""
         memos = []
-        for stage in self.stages:
+        for stage in self._chain():
             steps, memo = stage(steps)
             memos.append(memo)
         return steps, memos
@@ -242,15 +251,25 @@ class InputLayer(nn.Module):
         return Inputs(x, steps.lengths, steps.future, steps.key, memos)
 
     def back(self, y: Tensor, inputs: Inputs) -> Tensor:
-        """The way back of a network's output through the stages, last stage first: (B, H, K, Q), scaled units."""
+        """The way back of a network's output through the stages, last stage first, in scaled units.
+
+        Shape: y (B, H, K targets, Q quantiles), or (B, H, K) -> the same shape.
+        """
         if not self.plans[0].targets:
             return y
-        for stage, memo in zip(reversed(self.stages), reversed(inputs.memos), strict=True):
+        if y.dim() == 3:
+            return self.back(y.unsqueeze(-1), inputs).squeeze(-1)
+        for stage, memo in zip(reversed(self._chain()), reversed(inputs.memos), strict=True):
             y = stage.back(y, memo)
         return y
 
     def raw(self, y: Tensor) -> np.ndarray:
-        """Scaled units -> raw units: (..., K, Q) -> float64, each target by its own column."""
+        """Scaled units -> raw units, float64, each target by its own column.
+
+        Shape: y (B, n, K targets, Q quantiles), or (B, n, K) -> the same shape.
+        """
+        if y.dim() == 3:
+            return self.raw(y.unsqueeze(-1))[..., 0]
         scaled = y.detach().double().cpu().numpy()
         states = self.learnt.states
         parts = [self.schema.columns[t].back(scaled[..., k, :], states[t]) for k, t in enumerate(self.schema.targets)]

@@ -45,7 +45,7 @@ class Model:
     >>> train, valid, test = il.split(table, schema)
     >>> model = il.Model(il.InputLayer(schema), il.LSTM(units=4))
     >>> history = model.fit(train, valid, epochs=2)
-    >>> model.predict(test)["day"].to_list()
+    >>> model.predict(table)["day"].to_list()
     [60, 61]
     """
 
@@ -119,7 +119,8 @@ class Model:
         """
         if valid is None and patience is not None:
             raise OptionError(f"patience={patience!r} has no effect without a validation table: pass valid=")
-        options = TrainingOptions(epochs, batch, lr, patience or 10, clip, schedule, seed, device)
+        patience = 10 if patience is None else patience
+        options = TrainingOptions(epochs, batch, lr, patience, clip, schedule, seed, device)
         if self.trained:
             raise OptionError("this model is trained already: use continue_fit(new), or make a new model")
         with torch.random.fork_rng(devices=[]):
@@ -171,7 +172,7 @@ class Model:
             logger=logger,
             run=None if run is None else Path(run),
             resume=resume,
-            fingerprint=artefact.fingerprint(fitted, encoded),
+            fingerprint="" if run is None else artefact.fingerprint(fitted, encoded),
         )
         self.trained = True
         return self.history

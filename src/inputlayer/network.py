@@ -60,6 +60,8 @@ class Network(nn.Module):
 
     def loss(self, y: Tensor, batch: Batch) -> Tensor:
         """The mean loss over real target steps, weighted."""
+        if batch.target is None or batch.real is None:
+            raise OptionError("this batch carries no targets, so there is no loss: give the table its target columns")
         return self.head.loss(y, batch.target, batch.real, batch.weight)
 
     def raw(self, y: Tensor) -> np.ndarray:
@@ -83,8 +85,8 @@ def default_head(layer: InputLayer) -> Head:
 def describe(network: Network) -> dict[str, Any]:
     """Body and head by kind and options, as JSON values; a body of the user's own by its class name."""
     body = network.body
-    known = isinstance(body, Body)
+    own = {"kind": None, "class": type(body).__name__}
     return {
-        "body": {"kind": body.kind, **body.options()} if known else {"kind": None, "class": type(body).__name__},
+        "body": {"kind": body.kind, **body.options()} if isinstance(body, Body) else own,
         "head": {"kind": network.head.kind, **network.head.options()},
     }

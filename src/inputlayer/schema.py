@@ -45,7 +45,7 @@ class Schema:
     ...     target="load",
     ... )
     >>> schema.steps, schema.future, schema.static
-    (('date', 'load'), ('date',), ('site',))
+    (('load', 'date'), ('date',), ('site',))
     """
 
     columns: Mapping[str, Column]
@@ -160,9 +160,8 @@ def _built(registry: Mapping[str, Any], spec: Any, what: str, problems: Problems
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items() if k != "kind"}
     known = registry.get(spec["kind"])
     if known is None:
-        problems.add(
-            f"{what}: unknown kind {spec['kind']!r}. Known: {', '.join(registry)}.{nearest(str(spec['kind']), registry)}"
-        )
+        hint = nearest(str(spec["kind"]), registry)
+        problems.add(f"{what}: unknown kind {spec['kind']!r}. Known: {', '.join(registry)}.{hint}")
         return None
     names = [f.name for f in fields(known)]
     for name in set(options) - set(names):

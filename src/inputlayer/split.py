@@ -10,7 +10,7 @@ import polars as pl
 
 from inputlayer.columns.base import Where
 from inputlayer.columns.timestamp import Timestamp
-from inputlayer.errors import OptionError, Problems
+from inputlayer.errors import InputLayerError, OptionError, Problems
 from inputlayer.schema import Schema, check_columns, refuse
 from inputlayer.sequence import Windows
 from inputlayer.sequence.base import order_values
@@ -24,7 +24,8 @@ def split(
 ) -> tuple[Table, Table | None, Table | None]:
     """Cut a table into three that share no row.
 
-    Windows: one cut in time for all series; train is the earliest part. Groups: whole groups; Cells: rows; both shuffled.
+    Windows: one cut in time for all series; train is the earliest part. Groups: whole groups; Cells: rows; both are
+    shuffled.
 
     Parameters
     ----------
@@ -59,7 +60,7 @@ def split(
         _check_part(name, part, timed=isinstance(schema.sequence, Windows))
     if isinstance(schema.sequence, Windows):
         refuse(seed != 0 or stratify, "seed and stratify have no effect: windows are cut in time")
-        labels = _in_time(given, schema, schema.sequence.order, valid, test)
+        labels = _in_time(given, schema, valid, test)
     else:
         labels = _shuffled(given, schema, valid, test, seed, stratify)
     parts = [np.flatnonzero(labels == i) for i in range(3)]
@@ -86,58 +87,65 @@ def _count(part: float, total: int) -> int:
     return part if isinstance(part, int) else round(part * total)
 
 
-def _in_time(table: Table, schema: Schema, name: str, valid: Part, test: Part) -> np.ndarray:
+def _in_time(table: Table, schema: Schema, valid: Part, test: Part) -> np.ndarray:
     """0, 1 or 2 for each row: train, valid, test. Rows that share a time stay together."""
-    problems = Problems()
+    name = str(schema.sequence.order_name)
     values = table.frame([name])[name]
-    column = schema.columns.get(name)
-    where = Where(name, 0, problems)
-
-    def numbers(cells: pl.Series) -> np.ndarray:
-        return (
-            column.order_values(column.accept(cells, where), where)
-            if isinstance(column, Timestamp)
-            else order_values(cells, where)
-        )
-
-    order = numbers(values)
+    problems = Problems()
+    order = _order(schema, values, problems)
     problems.raise_if_any()
-    ranked = np.sort(order)
-    cuts = []
+    ranked = np.sort(order)  # of all series together
+    cuts: list[float] = []
     end = len(ranked)
     for part in (test, valid):
-        if isinstance(part, int | float):
-            begin = max(end - _count(part, len(ranked)), 0)
-            cut = ranked[begin] if begin < len(ranked) else np.inf
+        if part == 0:
+            cut = cuts[-1] if cuts else np.inf
+        elif isinstance(part, int | float):
+            cut = ranked[max(end - _count(part, len(ranked)), 0)] if end else np.inf
         else:
-            cut = numbers(_moment(part, values))[0]
-            begin = int(np.searchsorted(ranked, cut))
+            cut = _moment(schema, part, values)
+        end = int(np.searchsorted(ranked, cut))
         cuts.append(cut)
-        end = begin
-    test_cut, valid_cut = cuts
-    if test == 0:
-        test_cut = np.inf
-    if valid == 0:
-        valid_cut = test_cut
-    return np.where(order >= test_cut, 2, np.where(order >= valid_cut, 1, 0))
+    labels: np.ndarray = np.where(order >= cuts[0], 2, np.where(order >= cuts[1], 1, 0))
+    return labels
 
 
-def _moment(part: str | date, values: pl.Series) -> pl.Series:
-    """A time given by the user, in the type of the order column."""
-    dtype = values.dtype
-    given = pl.Series([part])
+def _order(schema: Schema, values: pl.Series, problems: Problems) -> np.ndarray:
+    """Cells of the order column -> numbers."""
+    column, where = schema.columns.get(values.name), Where(values.name, 0, problems)
+    if isinstance(column, Timestamp):
+        return column.order_values(column.accept(values, where), where)
+    return order_values(values, where)
+
+
+def _moment(schema: Schema, part: str | date, values: pl.Series) -> float:
+    """A time given by the user, as a number like those of the order column."""
+    problems = Problems()
     try:
-        if dtype == pl.String:
-            return given.cast(pl.String)
-        if given.dtype == pl.String:
-            if dtype.is_numeric():
-                return given.cast(pl.Float64)
-            given = given.str.to_datetime()
-        if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None and given.dtype.is_temporal():
-            return given.cast(pl.Datetime("us")).dt.replace_time_zone(dtype.time_zone)
-        return given.cast(dtype)
-    except pl.exceptions.PolarsError:
-        raise OptionError(f"{part!r} is no value of the order column {values.name!r}, which holds {dtype}") from None
+        given = _like(pl.Series(values.name, [part]), values.dtype)
+        moment = float(_order(schema, given, problems)[0])
+    except (pl.exceptions.PolarsError, InputLayerError):
+        moment = np.nan
+    if problems or np.isnan(moment):
+        raise OptionError(f"{part!r} is no value of the order column {values.name!r}, which holds {values.dtype}")
+    return moment
+
+
+def _like(given: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """One value of the user's in the type of the order column; a time without a zone is one of the column's zone."""
+    if dtype.is_numeric():
+        return given.cast(pl.Float64)
+    if dtype == pl.String:
+        return given
+    if given.dtype == pl.String:
+        given = given.str.to_datetime()
+    zone = dtype.time_zone if isinstance(dtype, pl.Datetime) else None
+    aware = isinstance(given.dtype, pl.Datetime) and given.dtype.time_zone is not None
+    if zone is not None and not aware:
+        return given.cast(pl.Datetime("us")).dt.replace_time_zone(zone)
+    if aware and zone is None:
+        raise OptionError("a time with a zone, and a column without one")
+    return given
 
 
 def _shuffled(table: Table, schema: Schema, valid: Part, test: Part, seed: int, stratify: bool) -> np.ndarray:
@@ -157,19 +165,17 @@ def _shuffled(table: Table, schema: Schema, valid: Part, test: Part, seed: int, 
     assert isinstance(test, int | float)
     draw = np.random.default_rng(seed)
     if not stratify:
-        return _dealt(draw.permutation(units.height), valid, test)[member]
+        return np.asarray(_dealt(draw.permutation(units.height), valid, test)[member])
     refuse(
         len(targets) != 1 or schema.columns[targets[0]].kind == "number", "stratify=True needs one target of classes"
     )
     labels = np.zeros(units.height, dtype=np.int64)
-    total = units.height
-    for cls in units[targets[0]].unique(maintain_order=True):
-        same = np.flatnonzero(
-            (units[targets[0]].eq_missing(pl.Series([cls], dtype=units[targets[0]].dtype))).to_numpy()
-        )
-        shares = [_count(p, total) / total if isinstance(p, int) else p for p in (valid, test)]
-        labels[same[draw.permutation(len(same))]] = _dealt(np.arange(len(same)), shares[0], shares[1])
-    return labels[member]
+    shares = [_count(p, units.height) / units.height if isinstance(p, int) else p for p in (valid, test)]
+    codes = units[targets[0]].rank("dense").fill_null(0).to_numpy()
+    for code in np.unique(codes):
+        same = np.flatnonzero(codes == code)
+        labels[same] = _dealt(draw.permutation(len(same)), shares[0], shares[1])
+    return np.asarray(labels[member])
 
 
 def _dealt(order: np.ndarray, valid: float, test: float) -> np.ndarray:

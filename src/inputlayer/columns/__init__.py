@@ -12,6 +12,8 @@ from inputlayer.columns.timestamp import Timestamp
 KINDS: dict[str, type[Column]] = {kind.kind: kind for kind in (Number, Category, Flag, Timestamp, Series)}
 """Every kind by its name in files; what is not here, a file cannot name."""
 
+__all__ = ["KINDS", "Category", "Column", "Flag", "Number", "Series", "Timestamp", "register"]
+
 
 def register(kind: type[Column]) -> type[Column]:
     """Add a kind of your own, so that files may name it. Also works as a decorator.

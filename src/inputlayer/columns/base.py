@@ -1,7 +1,7 @@
 """The contract of a column kind.
 
-A kind is one file here: a frozen dataclass of what the user chose (`Column`), a frozen dataclass of what was learnt from
-the training rows (`State`), and an `nn.Module` that turns the wires of all columns of the kind into their part of
+A kind is one file here: a frozen dataclass of what the user chose (`Column`), a frozen dataclass of what was learnt
+from the training rows (`State`), and an `nn.Module` that turns the wires of all columns of the kind into their part of
 `Steps` (`ColumnModule`). The road of one column:
 
     raw cells --accept--> values --learn, merge, finish--> State                   (fitted half, training rows only)
@@ -40,7 +40,7 @@ class Where(NamedTuple):
         """Note the rows where the mask `bad` (rows,) is set, with their raw values."""
         at = np.flatnonzero(bad)
         if len(at):
-            shown = [values[int(i)] for i in at[:5]]
+            shown = values.gather(at[:5]).to_list()
             rows = (at + self.first_row).tolist()
             self.problems.add(what, column=self.column, rows=rows, values=shown, remedy=remedy)
 
@@ -95,6 +95,9 @@ class State:
     """What one column learnt: JSON values, tuples of them, and NumPy arrays (kept as tensors in the artefact)."""
 
 
+_Learnt = State  # inside `Column` the name stands for each kind's own class
+
+
 class Part(NamedTuple):
     """What a kind's module gives of its columns, to be joined with those of the others.
 
@@ -119,8 +122,8 @@ class ColumnModule(nn.Module):
     """The trained half of all columns of one kind that share a role.
 
     One module for all of them, so that 300 numbers cost one operation, not 300. Subclasses set in ``__init__``:
-    `channels`, the names of its ``values``; `held`, per channel, whether a gap holds the last value seen (forward fill);
-    `extras`, the names of its extras.
+    `channels`, the names of its ``values``; `held`, per channel, whether a gap holds the last value seen (forward
+    fill); `extras`, the names of its extras.
 
     Shape: wires (B, T, *entry) by wire name -> Part of (B, T, C), (B, T, C), (B, T, E). For known-future columns T is
     the horizon; for static ones it is 1.
@@ -159,9 +162,9 @@ class Example:
 class Column:
     """What a column holds and what the user chose for it. One subclass, in one file, per kind.
 
-    Class attributes: `kind`, its name in files; `State`, the class of what it learns; `invertible`, whether `back` undoes
-    `encode`; `steps`, whether a cell can hold the steps of a sequence (``Cells(steps=...)``);
-    `first_class`, the code of the first class where the kind can be a target of classes (smaller codes are no class).
+    Class attributes: `kind`, its name in files; `State`, the class of what it learns; `invertible`, whether `back`
+    undoes `encode`; `steps`, whether a cell can hold the steps of a sequence (``Cells(steps=...)``); `first_class`, the
+    code of the first class where the kind can be a target of classes (smaller codes are no class).
     """
 
     role: Role = "observed"
@@ -171,6 +174,10 @@ class Column:
     invertible: ClassVar[bool] = True
     steps: ClassVar[bool] = False
     first_class: ClassVar[int] = 0
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.__repr__ = brief  # type: ignore[method-assign]  # set before @dataclass, which then leaves it alone
 
     def __post_init__(self) -> None:
         choose("role", self.role, get_args(Role))
@@ -193,7 +200,7 @@ class Column:
         """The statistic of one block of accepted values; `first_row` counts from the table's first training row."""
         raise NotImplementedError
 
-    def finish(self, statistic: Statistic, where: Where) -> State:
+    def finish(self, statistic: Statistic, where: Where) -> _Learnt:
         """The merged statistic -> State; notes a problem where nothing can be learnt (all values missing)."""
         raise NotImplementedError
 
@@ -209,12 +216,12 @@ class Column:
         raise NotImplementedError
 
     def missing(self, wires: Wires) -> np.ndarray:
-        """Which rows held no value, (rows,) bool, from the wires: NaN in floats, 0 in codes, no entries in ragged ones."""
+        """Which rows held no value, (rows,) bool, from the wires: NaN in floats, 0 in codes, no entries if ragged."""
         wire = next(iter(wires.values()))
         if isinstance(wire, Ragged):
-            return wire.lengths == 0
-        mask = np.isnan(wire) if wire.dtype == np.float32 else wire == 0
-        return mask.reshape(len(mask), -1).any(axis=1)
+            return np.asarray(wire.lengths == 0)
+        mask = np.asarray(np.isnan(wire) if wire.dtype == np.float32 else wire == 0)
+        return np.asarray(mask.reshape(len(mask), -1).any(axis=1))
 
     def back(self, y: np.ndarray, state: Any) -> np.ndarray:
         """Undo `encode`: (...) scaled values or class indices -> raw units, float64 or labels, same shape."""
@@ -263,6 +270,20 @@ class Column:
     def examples(cls) -> list[Example]:
         """Cells for the contract tests: at least three, one with wires worked out by hand."""
         raise NotImplementedError
+
+
+def brief(made: Any) -> str:
+    """A dataclass as its maker would write it: what was chosen, and no defaults.
+
+    >>> @dataclass(frozen=True)
+    ... class Scale:
+    ...     shift: float
+    ...     factor: float = 1.0
+    >>> brief(Scale(shift=2.0))
+    'Scale(shift=2.0)'
+    """
+    given = [f for f in fields(made) if getattr(made, f.name) != f.default]
+    return f"{type(made).__name__}({', '.join(f'{f.name}={getattr(made, f.name)!r}' for f in given)})"
 
 
 def choose(option: str, value: object, allowed: Sequence[object]) -> None:

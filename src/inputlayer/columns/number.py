@@ -113,7 +113,7 @@ class Number(Column):
         For a value that an option cannot have, and for an option without effect.
 
     >>> Number(scale="robust", sentinels=(-9999,), clip=5.0)
-    Number(role='observed', scale='robust', fill='mean', sentinels=(-9999.0,), flag=None, since=False, clip=5.0)
+    Number(scale='robust', sentinels=(-9999.0,), clip=5.0)
     """
 
     kind: ClassVar[str] = "number"

@@ -1,7 +1,7 @@
 """The contract of a sequence: which rows make one, and how a table splits.
 
 After encoding, rows stand sorted by series and order (`Rows`). A sequence kind turns them into an `Index`: where each
-sequence starts, how long it is, and where its target rows begin. Nothing is copied: batches are gathered from the index.
+sequence starts, how long it is, and where its target rows begin. Nothing is copied: batches are gathered from it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
-from inputlayer.columns.base import Where
+from inputlayer.columns.base import Where, brief
 from inputlayer.errors import OptionError
 
 Size = float | int | str
@@ -26,7 +26,8 @@ class Rows:
 
     offsets (G + 1,): rows ``offsets[g]:offsets[g + 1]`` are series g, in order; keys: a frame of G rows with the `by`
     columns; context (G,): how many of its first rows are look-back only; order (N,) int64 or float64, or None where
-    rows keep the table's order; timed: whether order holds times; source (N,): the table's row each came from, or None where nothing moved.
+    rows keep the table's order; timed: whether order holds times; source (N,): the table's row each came from, or None
+    where nothing moved.
     """
 
     offsets: np.ndarray
@@ -78,6 +79,10 @@ class Sequence:
 
     kind: ClassVar[str]
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.__repr__ = brief  # type: ignore[method-assign]  # set before @dataclass, which then leaves it alone
+
     @property
     def order_name(self) -> str | None:
         """The column that orders the rows, where one does."""
@@ -119,7 +124,7 @@ class Sequence:
 
 
 def order_values(values: pl.Series, where: Where) -> np.ndarray:
-    """The order column -> (rows,) int64 (UTC microseconds for times) or float64; notes missing and unsortable values."""
+    """The order column -> (rows,) int64 (UTC microseconds for times) or float64; notes what cannot be sorted."""
     dtype = values.dtype
     if dtype.is_temporal() and not isinstance(dtype, pl.Duration | pl.Time):
         numbers = values.dt.cast_time_unit("us") if isinstance(dtype, pl.Datetime) else values.cast(pl.Datetime("us"))

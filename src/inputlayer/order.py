@@ -1,0 +1,86 @@
+"""Order: where each row stands among those of its series, and what is wrong with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from inputlayer.errors import Problems, listed
+from inputlayer.receipt import key_text
+from inputlayer.sequence import Rows, Sequence
+
+
+def series_of(keys: pl.DataFrame) -> tuple[np.ndarray | None, pl.DataFrame]:
+    """The series of each row (N,) int64, and each series' keys, sorted; from the key columns of all rows.
+
+    Without key columns there is one series, and None in place of the rows' numbers.
+    """
+    if not keys.width:
+        return None, pl.DataFrame(height=1)
+    by = keys.columns
+    unique = keys.unique().sort(by)
+    found = keys.join(unique.with_row_index("_series"), on=by, how="left", maintain_order="left", nulls_equal=True)
+    return found["_series"].to_numpy().astype(np.int64), unique
+
+
+def sorting(series: np.ndarray | None, order: np.ndarray | None) -> np.ndarray | None:
+    """The rows by series and order column, or None where they stand so already.
+
+    >>> sorting(np.array([1, 0, 0]), np.array([5, 7, 6])).tolist()
+    [2, 1, 0]
+    >>> sorting(np.array([0, 0, 1]), np.array([6, 7, 5])) is None
+    True
+    """
+    columns = [c for c in (order, series) if c is not None]  # np.lexsort: the last is the first to sort by
+    if not columns:
+        return None
+    fine = columns[0][:-1] <= columns[0][1:]
+    if len(columns) == 2:
+        before, after = columns[1][:-1], columns[1][1:]
+        fine = (before < after) | ((before == after) & fine)
+    return None if fine.all() else np.lexsort(columns)
+
+
+def check_unique(rows: Rows, sequence: Sequence, problems: Problems) -> None:
+    """Note rows of one series that share a value of the order column: their order would be chance."""
+    if rows.order is None or rows.count < 2:
+        return
+    same = np.zeros(rows.count, dtype=bool)
+    same[1:] = rows.order[1:] == rows.order[:-1]
+    same[rows.offsets[:-1][rows.offsets[:-1] < rows.count]] = False
+    at = np.flatnonzero(same)
+    if not len(at):
+        return
+    # Both rows of each pair, as the table numbers them.
+    at = np.unique(np.concatenate([at - 1, at]))
+    at = at[np.argsort(rows.order[at], kind="stable")]
+    source = rows.source[at] if rows.source is not None else at
+    values = rows.order[at[:5]].tolist()
+    if rows.timed:
+        values = [str(v) for v in pl.Series(values).cast(pl.Datetime("us"))]
+    hint = "" if sequence.by_names else ", or name the column that tells the series apart: by=..."
+    problems.add(
+        "has the same value twice in one series",
+        column=sequence.order_name,
+        rows=source.tolist(),
+        values=values,
+        remedy=f"Drop the repeated rows{hint}",
+    )
+
+
+def mark_context(rows: Rows, context: np.ndarray, problems: Problems) -> None:
+    """Count each series' rows of context, (N,) bool, and note those that do not come first."""
+    if not context.any():
+        return
+    starts, counts = rows.offsets[:-1], np.diff(rows.offsets)
+    rows.context = np.add.reduceat(context.astype(np.int64), starts)
+    place = np.arange(rows.count) - np.repeat(starts, counts)
+    late = context & (place >= np.repeat(rows.context, counts))
+    if late.any():
+        names = key_text(rows.keys)
+        series = sorted({names[g] for g in rows.series()[late]})
+        problems.add(
+            f"{int(late.sum())} rows of the context do not lie before the table's own rows"
+            + (f", in series {listed(series)}" if rows.keys.width else ""),
+            remedy="A context is what came before: cut the tables with il.split",
+        )
