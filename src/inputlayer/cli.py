@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,15 +18,17 @@ if TYPE_CHECKING:
     from inputlayer.model import Model
 
 _FORMULA = r"^[=+\-@\t\r\n\x00]"
-_MODEL = "model.safetensors"
+_MODEL, _PROJECT = "model.safetensors", "project.toml"
 
 # Messages speak Python; on the command line the same things have these names.
 _AS_TYPED = {
-    "allow_seen=True": "--allow-seen",
-    "future=": "--future",
-    "resume=False": "a new --name or --force",
-    "(il.split)": "([split] of its project.toml)",
-    "il.": "",
+    r"\bil\.read\(\.\.\., missing=\.\.\.\)": "missing = [...] under [data] in the project's file",
+    r"\ballow_seen=True\b": "--allow-seen",
+    r"\(il\.split\)": "(those after the training part)",
+    r"\bcontext=": "--context",
+    r"\bfuture=": "--future",
+    r"\bresume=False\b": "--force, or under a new --name",
+    r"\b(by|pad_short|per_step)=(\.\.\.|True)": r"\1 under [sequence]",
 }
 
 
@@ -58,7 +61,7 @@ def _report(error: Exception) -> None:
     if isinstance(error, InputLayerError):
         text = str(error)
         for python, typed in _AS_TYPED.items():
-            text = text.replace(python, typed)
+            text = re.sub(python, typed, text)
         fail(text)
     if isinstance(error, OSError) and error.filename is not None:
         fail(f"{error.filename}: {error.strerror}")
@@ -188,7 +191,9 @@ def evaluate(
     """
     from inputlayer.runs import json_text
 
-    found = _load(model).evaluate(_read(data), context=[_read(c) for c in context or ()], allow_seen=allow_seen)
+    found = _load(model).evaluate(
+        _read(data, model), context=[_read(c, model) for c in context or ()], allow_seen=allow_seen
+    )
     typer.echo(json_text(found) if as_json else str(found))
 
 
@@ -213,7 +218,7 @@ def predict(
     """
     if output is not None and output.suffix not in (".csv", ".parquet"):
         fail(f"--output {output}: give a name that ends in .csv or .parquet")
-    found = _load(model).predict(_read(data), future=None if future is None else _read(future))
+    found = _load(model).predict(_read(data, model), future=None if future is None else _read(future, model))
     if output is None:
         typer.echo(harmless(found).write_csv(), nl=False)
     elif output.suffix == ".csv":
@@ -242,17 +247,17 @@ def show(
     """
     from inputlayer.show import show as shown
 
-    given = [_read(c) for c in context or ()]
+    given = [_read(c, source) for c in context or ()]
     if source.suffix == ".toml":
         from inputlayer.project import Project
         from inputlayer.runs import fitted_layer
 
         layer, table, before = fitted_layer(Project.read(source))
-        picture = shown(layer, table, before) if data is None else shown(layer, _read(data), given)
+        picture = shown(layer, table, before) if data is None else shown(layer, _read(data, source), given)
     elif data is None:
         fail(f"which table? Write: inputlayer show {source} DATA")
     else:
-        picture = shown(_load(source).network, _read(data), given)
+        picture = shown(_load(source).network, _read(data, source), given)
     if html is None:
         typer.echo(str(picture))
     else:
@@ -274,10 +279,13 @@ def demo() -> None:
     import_module("inputlayer.demo").main()
 
 
-def _read(path: str) -> Any:
+def _read(path: str, model: Path) -> Any:
+    """The table at `path`, its missing cells marked as in the run that `model` comes from."""
     from inputlayer.table import read
 
-    return read(path)
+    run = model if model.suffix == ".toml" else (model if model.is_dir() else model.parent) / _PROJECT
+    marks = tomllib.loads(run.read_text(encoding="utf-8"))["data"].get("missing") if run.exists() else None
+    return read(path) if marks is None else read(path, marks)
 
 
 def _load(path: Path) -> Model:

@@ -20,6 +20,7 @@ from inputlayer.table import Table
 _READ = 100_000  # rows looked at
 _SENTINELS = (-9999.0, -99999.0, -999.0, -99.0, 9999.0, 99999.0, 999999.0)
 _TRUTHS = {"true", "false", "yes", "no", "t", "f", "y", "n"}
+_COUNTER = "left out: it counts the rows"
 _LENGTHS = {"day": 30, "hour": 168, "minute": 60}
 
 
@@ -78,9 +79,20 @@ def infer(
     frame = next(given.blocks(rows=_READ), pl.DataFrame())
     if not frame.height:
         problems.add("the table has no rows")
+    for name in targets:
+        if name in frame.columns and frame.height and frame[name].null_count() == frame.height:
+            problems.add("is the target, and none of the first rows has a value", column=name)
     problems.raise_if_any()
     guesses = {n: _guess(frame[n], is_target=n in targets) for n in frame.columns}
     order, by, why = _ordered(frame, guesses, targets, order, by)
+    if order is None and (length is not None or horizon is not None):
+        order = next((n for n, g in guesses.items() if n not in targets and g.reason == _COUNTER), None)
+        if order is None:
+            problems.add(
+                "windows were asked for, and no column orders the rows",
+                remedy="Name one with order=, a column of times or numbers; or leave length and horizon out",
+            )
+    problems.raise_if_any()
     sequence, reason = _sequence(frame, guesses, targets, order, by, length, horizon)
     columns = _kept(frame, guesses, targets, sequence)
     reasons = {n: g.reason for n, g in guesses.items()} | {"sequence": f"{reason}{why}"}
@@ -124,7 +136,7 @@ def _number(real: pl.Series, *, is_target: bool) -> Guess:
         if distinct <= 2 and set(real.unique().to_list()) <= {0, 1}:
             return Guess(Flag(), "only 0 and 1")
         if distinct == len(real) and len(real) > 2 and (real.diff().drop_nulls() == 1).all():
-            return Guess(None, "left out: it counts the rows")
+            return Guess(None, _COUNTER)
         if is_target and distinct <= min(20, len(real) // 10):
             return Guess(Category(), f"a target of {distinct} whole numbers, taken for classes")
     found = _sentinels(real)
@@ -205,10 +217,6 @@ def _sequence(
     cells = [n for n, g in guesses.items() if isinstance(g.column, Series) and n not in targets]
     if cells and length is None:
         return Cells(steps=cells[0]), f"each row is a sample, whose steps are in {cells[0]!r}"
-    if order is None and length is not None:
-        counters = [n for n, g in guesses.items() if "counts the rows" in g.reason]
-        if counters:
-            order = counters[0]
     if order is None:
         return Cells(), "no column orders the rows, so each one is a sample of its own"
     if length is None:
@@ -248,8 +256,8 @@ def _kept(
             guesses[name] = Guess(None, "left out: lists are read as steps only")
             continue
         if by and name not in targets and not isinstance(column, Timestamp):
-            most = frame.group_by(by).agg(pl.col(name).drop_nulls().n_unique())[name].max()
-            if most == 1 or name in by:
+            each = frame.group_by(by).agg(_distinct=pl.col(name).drop_nulls().n_unique())["_distinct"]
+            if name in by or each.max() == 1:
                 column = replace(column, role="static")
                 guesses[name] = Guess(column, f"{guess.reason}, one for each series")
         columns[name] = column

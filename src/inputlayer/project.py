@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -10,9 +11,12 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from inputlayer.blocks import accepted
 from inputlayer.bodies import BODIES, DECODERS, body_from
 from inputlayer.columns import KINDS
+from inputlayer.columns.base import Where
 from inputlayer.errors import InputLayerError, OptionError, Problem, Problems, SchemaError, TableError, nearest
 from inputlayer.heads import HEADS, head_from
 from inputlayer.layer import InputLayer
@@ -33,6 +37,7 @@ Comments = Mapping[str, str]
 the columns."""
 
 _SECTIONS = ("data", "columns", "sequence", "split", "stages", "body", "head", "training")
+_PREFIX = re.compile(r"^(stage|body|head|decoder|training options): ")
 
 
 @dataclass(frozen=True)
@@ -161,14 +166,32 @@ class Project:
         problems = Problems()
         if not table.height:
             raise TableError([Problem(f"{where} has no rows")])
-        for _ in accepted(self.schema, table, problems, targets=True, weight=True, title="Checking the table"):
-            pass
+        blocks = accepted(self.schema, table, problems, targets=True, weight=True, title="Checking the table")
+        by = self.schema.sequence.by_names
+        places = [
+            pl.DataFrame([pl.Series("_order", block.order), *block.frame.select(by)])
+            for block in blocks
+            if block.order is not None
+        ]
+        problems.raise_if_any()
+        if places:
+            _check_unique(self.schema, table, pl.concat(places), problems)
         problems.raise_if_any()
         return table
 
     def parts(self) -> tuple[Table, Table | None, Table | None]:
         """Train, valid and test; None where there is none."""
         return split(self.table(), self.schema, **self.split)
+
+
+def _check_unique(schema: Schema, table: Table, places: pl.DataFrame, problems: Problems) -> None:
+    name = schema.sequence.order_name
+    twice = places.is_duplicated()
+    if name is not None and twice.any():
+        values = table.frame([name])[name].cast(pl.String)
+        hint = "" if schema.sequence.by_names else ", or name the column that tells the series apart: by=..."
+        where = Where(name, 0, problems)
+        where.add("has the same value twice in one series", twice.to_numpy(), values, f"Drop the repeated rows{hint}")
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
@@ -178,7 +201,7 @@ def _read(described: Spec, folder: Path, problems: Problems) -> Project | None:
     _check_names("the file", described, _SECTIONS, problems, what="section")
     parts = {n: _section(described, n, problems) for n in _SECTIONS if n != "stages"}
     sound = _check_data(parts["data"], problems)
-    schema = _schema(parts, problems) if sound else None
+    schema = _schema(parts, sound, problems)
     stages = _stages(described.get("stages", []), problems)
     if "body" not in described:
         problems.add('[body] is missing: give its kind and options, such as kind = "lstm" and units = 64')
@@ -189,7 +212,7 @@ def _read(described: Spec, folder: Path, problems: Problems) -> Project | None:
         _check_spec("[head]", HEADS, head, head_from, problems)
     _check_split(parts["split"], problems)
     _check_training(parts["training"], parts["split"], problems)
-    if schema is None:
+    if schema is None or not sound:
         return None
     data = parts["data"]
     others = parts["split"], parts["training"], data.get("missing"), folder
@@ -226,20 +249,22 @@ def _check_data(data: Spec, problems: Problems) -> bool:
     return len(problems) == before
 
 
-def _schema(parts: Mapping[str, Spec], problems: Problems) -> Schema | None:
+def _schema(parts: Mapping[str, Spec], sound: bool, problems: Problems) -> Schema | None:
+    """The schema. Where something is wrong already, only the rest of what cannot be read is noted."""
     before = len(problems)
-    for name, spec in parts["columns"].items():
-        _check_types(f"column {name!r}:", KINDS, spec, problems)
-    _check_types("[sequence]", SEQUENCES, parts["sequence"], problems)
-    described = {"columns": parts["columns"], "sequence": parts["sequence"], "target": parts["data"]["target"]}
+    columns = {n: s for n, s in parts["columns"].items() if _check_types(f"column {n!r}:", KINDS, s, problems)}
+    ordered = _check_types("[sequence]", SEQUENCES, parts["sequence"], problems)
+    sequence = parts["sequence"] if ordered else {"kind": "cells"}
+    sound = sound and len(problems) == before
+    described = {"columns": columns, "sequence": sequence, "target": parts["data"]["target"] if sound else []}
     if "weight" in parts["data"]:
         described["weight"] = parts["data"]["weight"]
     try:
-        if len(problems) == before:
-            return Schema.from_dict(described)
+        return Schema.from_dict(described)
     except SchemaError as error:
         for problem in error.problems:
-            problems.add(problem.what, column=problem.column, remedy=problem.remedy)
+            if sound or problem.what != "no target is named":
+                problems.add(problem.what, column=problem.column, remedy=problem.remedy)
     return None
 
 
@@ -254,26 +279,29 @@ def _stages(given: Any, problems: Problems) -> Sequence[Spec]:
 
 def _check_body(body: Spec, problems: Problems) -> None:
     decoder = body.get("decoder")
-    if isinstance(decoder, Mapping):
-        _check_types("[body] decoder:", DECODERS, decoder, problems)
-    _check_spec("[body]", BODIES, body, body_from, problems)
+    if not isinstance(decoder, Mapping) or _check_types("[body] decoder:", DECODERS, decoder, problems):
+        _check_spec("[body]", BODIES, body, body_from, problems)
 
 
-def _check_types(where: str, registry: Mapping[str, Any], spec: Any, problems: Problems) -> None:
-    """Note the options of `spec` that have a wrong type; unknown kinds and names are left to whoever makes the part."""
-    if isinstance(spec, Mapping) and isinstance(spec.get("kind"), str) and spec["kind"] in registry:
-        for wrong in misfits(registry[spec["kind"]], spec):
-            problems.add(f"{where} {wrong}")
+def _check_types(where: str, registry: Mapping[str, Any], spec: Any, problems: Problems) -> bool:
+    """Whether options have the right types. Unknown kinds and names are left to whoever makes the part then."""
+    part = registry.get(spec["kind"]) if isinstance(spec, Mapping) and isinstance(spec.get("kind"), str) else None
+    wrong = [] if part is None else list(misfits(part, spec))
+    if part is None or not wrong:
+        return True
+    known = signature(part).parameters
+    wrong += [f"{spec['kind']} has no option {n!r}.{nearest(n, known)}" for n in spec if n not in known and n != "kind"]
+    for text in wrong:
+        problems.add(f"{where} {text}")
+    return False
 
 
 def _check_spec(where: str, registry: Spec, spec: Spec, make: Callable[[Spec], Any], problems: Problems) -> None:
-    before = len(problems)
-    _check_types(where, registry, spec, problems)
     try:
-        if len(problems) == before:
+        if _check_types(where, registry, spec, problems):
             make(spec)
     except InputLayerError as error:
-        problems.add(f"{where} {error}")
+        problems.add(f"{where} {_PREFIX.sub('', str(error))}")
 
 
 def _check_split(given: Spec, problems: Problems) -> None:
@@ -296,7 +324,7 @@ def _check_training(given: Spec, parts: Spec, problems: Problems) -> None:
         if not wrong:
             TrainingOptions(**options)
     except OptionError as error:
-        problems.add(f"[training] {error}")
+        problems.add(f"[training] {_PREFIX.sub('', str(error))}")
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------
