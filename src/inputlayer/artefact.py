@@ -34,12 +34,13 @@ from inputlayer.stages import stage_from
 
 @dataclass
 class Contents:
-    """What an artefact holds."""
+    """What an artefact holds. `seen`: receipts of what was trained on besides the fitted half's own."""
 
     network: Network
     baselines: Baselines | None
     valid_receipt: Receipt | None
     history: History | None
+    seen: tuple[Receipt, ...] = ()
 
 
 def save(path: Path, contents: Contents) -> None:
@@ -61,6 +62,7 @@ def save(path: Path, contents: Contents) -> None:
         "valid_receipt": None
         if contents.valid_receipt is None
         else _packed(contents.valid_receipt, "valid_receipt", tensors),
+        "seen": [_packed(r, f"seen/{i}", tensors) for i, r in enumerate(contents.seen)],
         "history": None if contents.history is None else _timeless(contents.history),
     }
     if contents.baselines is not None:
@@ -121,6 +123,7 @@ def _contents(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray], body
         baselines,
         None if valid is None else _unpacked(Receipt, valid, "valid_receipt", tensors),
         None if history is None else History.from_dict({**history, "seconds": [0.0] * len(history["lr"])}),
+        tuple(_unpacked(Receipt, spec, f"seen/{i}", tensors) for i, spec in enumerate(header["seen"])),
     )
 
 

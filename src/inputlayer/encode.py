@@ -183,7 +183,7 @@ class _Writer:
         """Note an order column that holds times here and numbers in training or in another table, or the reverse."""
         if block.order is None:
             return
-        timed, clock = is_timed(self.fitted.schema, block), self.fitted.clock
+        timed, clock = is_timed(self.fitted.schema, block.frame), self.fitted.clock
         known = clock.timed if clock is not None else timed if self.timed is None else self.timed
         self.timed = timed
         if timed != known:
@@ -316,8 +316,9 @@ def _none_found(encoded: Encoded, fitted: Fitted, problems: Problems) -> None:
         sequence = fitted.schema.sequence
         need = f"{sequence.length} + {sequence.horizon} rows" if isinstance(sequence, Windows) else "a row"
         keys, counts = key_text(encoded.rows.keys), np.diff(encoded.rows.offsets) - encoded.rows.context
+        named = encoded.rows.keys.width > 0
         has = ", ".join(
-            f"series {k!r} has {n}" if k else f"it has {n}" for k, n in list(zip(keys, counts, strict=True))[:5]
+            f"series {k!r} has {n}" if named else f"it has {n}" for k, n in list(zip(keys, counts, strict=True))[:5]
         )
         problems.add(
             f"no sequence fits: one needs {need}, {has}", remedy="Give more rows, or the rows before them as context="

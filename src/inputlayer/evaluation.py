@@ -9,12 +9,12 @@ import numpy as np
 
 from inputlayer.baselines import Baselines
 from inputlayer.batch import Batches
-from inputlayer.encode import encode
+from inputlayer.encode import Encoded, encode
 from inputlayer.errors import SeenRowsError
 from inputlayer.heads import Classes, Regression
 from inputlayer.network import Network
 from inputlayer.prediction import outputs, truth
-from inputlayer.receipt import Receipt
+from inputlayer.receipt import Receipt, key_text
 from inputlayer.scores import ClassScores, RegressionScores
 from inputlayer.table import Table
 
@@ -38,9 +38,15 @@ class Scores(dict[str, Any]):
 
 
 def evaluate(
-    network: Network, baselines: Baselines | None, table: Table, context: Sequence[Table], *, allow_seen: bool
+    network: Network,
+    baselines: Baselines | None,
+    table: Table,
+    context: Sequence[Table],
+    *,
+    allow_seen: bool,
+    seen: Sequence[Receipt] = (),
 ) -> Scores:
-    """Score every sequence of `table`.
+    """Score every sequence of `table`. `seen`: receipts of what was trained on besides the fitted half's own.
 
     Returns
     -------
@@ -58,7 +64,8 @@ def evaluate(
     fitted = network.layer.learnt
     encoded = encode(fitted, table, context, raw=True)
     if not allow_seen:
-        check_unseen(fitted.receipt, encoded.receipt)
+        for receipt in (fitted.receipt, *seen):
+            check_unseen(receipt, judged(encoded))
     batches = Batches(encoded, fitted, _SIZE)
     model = _scorer(network, point=False)
     others: dict[str, RegressionScores | ClassScores] = {}
@@ -80,6 +87,23 @@ def evaluate(
     if baselines is not None and beside:
         scores["verdict"] = baselines.verdict(found, beside)
     return scores
+
+
+def judged(encoded: Encoded) -> Receipt:
+    """The receipt of what is scored: of windows their target rows alone, for a look-back may have been seen."""
+    index, order = encoded.index, encoded.rows.order
+    if not encoded.receipt.keys or order is None:
+        return encoded.receipt
+    series, starts = np.unique(index.series, return_index=True)
+    names = key_text(encoded.rows.keys)
+    first, last = order[index.ahead], order[index.ahead + index.targets - 1]
+    return Receipt(
+        rows=encoded.receipt.rows,
+        sequences=len(series),
+        keys=tuple(names[g] for g in series),
+        first=np.minimum.reduceat(first, starts),
+        last=np.maximum.reduceat(last, starts),
+    )
 
 
 def check_unseen(seen: Receipt, given: Receipt) -> None:

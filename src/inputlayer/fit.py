@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 
-from inputlayer.blocks import Block, accepted
+from inputlayer.blocks import accepted
 from inputlayer.columns.base import State, Where
 from inputlayer.errors import Problems
 from inputlayer.receipt import Receipt, ReceiptWriter
@@ -60,22 +61,23 @@ def fit(schema: Schema, table: Table) -> Fitted:
         if block.order is not None and block.order.dtype == np.int64:
             found = Gaps.of(block.order)
             gaps = gaps.merge(found) if gaps is not None else found
-            timed = is_timed(schema, block)
+            timed = is_timed(schema, block.frame)
     receipt = writer.receipt()
+    bad = {p.column for p in problems}  # what such a column learnt says nothing
     _enough_rows(schema, receipt, problems)
-    problems.raise_if_any()
-    states = {n: schema.columns[n].finish(s, Where(n, 0, problems)) for n, s in statistics.items()}
+    states = {n: schema.columns[n].finish(s, Where(n, 0, problems)) for n, s in statistics.items() if n not in bad}
     problems.raise_if_any()
     return Fitted(schema, states, receipt, _clock(receipt, gaps, timed))
 
 
-def is_timed(schema: Schema, block: Block) -> bool:
+def is_timed(schema: Schema, table: Table | pl.DataFrame) -> bool:
     """Whether the order column holds times."""
     name = schema.sequence.order_name
     if name is None:
         return False
     column = schema.columns.get(name)
-    return block.frame[name].dtype.is_temporal() or (column is not None and column.kind == "timestamp")
+    types = table.columns if isinstance(table, Table) else table.schema
+    return types[name].is_temporal() or (column is not None and column.kind == "timestamp")
 
 
 def _clock(receipt: Receipt, gaps: Gaps | None, timed: bool) -> Clock | None:
@@ -98,8 +100,10 @@ def _enough_rows(schema: Schema, receipt: Receipt, problems: Problems) -> None:
         return
     least = (1 if sequence.pad_short else sequence.length) + sequence.horizon
     if receipt.counts.max() < least:
+        named = bool(sequence.by_names)
         series = [
-            f"series {k!r} has {n}" if k else f"it has {n}" for k, n in zip(receipt.keys, receipt.counts, strict=True)
+            f"series {k!r} has {n}" if named else f"it has {n}"
+            for k, n in zip(receipt.keys, receipt.counts, strict=True)
         ]
         shown = ", ".join(series[:5]) + (f" and {len(series) - 5} more" if len(series) > 5 else "")
         problems.add(

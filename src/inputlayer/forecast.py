@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 
 from inputlayer.columns.base import Where
-from inputlayer.columns.timestamp import Timestamp
+from inputlayer.columns.timestamp import Timestamp, TimestampState
 from inputlayer.encode import Encoded
 from inputlayer.errors import OptionError, Problems
-from inputlayer.fit import Fitted
+from inputlayer.fit import Fitted, is_timed
 from inputlayer.receipt import key_text
 from inputlayer.schema import check_columns
 from inputlayer.sequence import Index, Windows
@@ -17,42 +19,40 @@ from inputlayer.sequence.base import order_values
 from inputlayer.table import Table
 
 
-def with_future(fitted: Fitted, table: Table, future: Table | None) -> tuple[Table, bool]:
-    """`table` with the rows of the horizon behind each series, and whether their order column means anything.
+def rows_ahead(fitted: Fitted, table: Table, future: Table | None, problems: Problems) -> tuple[Table | None, bool]:
+    """The rows of the horizon behind each series of `table`, and whether their order column means anything.
 
-    The rows come from `future` where it is given. Otherwise they are made from the clock, which serves where nothing
-    but the time is known ahead.
-
-    Raises
-    ------
-    TableError
-        If `future` is needed and not there, or does not follow the series' last rows.
+    They come from `future` where it is given. Otherwise they are made from the clock, which serves where nothing but
+    the time is known ahead. What is not known ahead is null in them. None if the horizon is 0 or `problems` were found.
     """
-    schema = fitted.schema
-    sequence = schema.sequence
-    assert isinstance(sequence, Windows)
-    problems = Problems()
-    check_columns(table, schema.needed(targets=False), problems)
-    problems.raise_if_any()
-    if not sequence.horizon:
+    schema, horizon = fitted.schema, fitted.schema.horizon
+    if not horizon:
         if future is not None:
             raise OptionError("future= has no effect: the horizon is 0")
-        return table, True
-    last = _last(fitted, table, problems)
-    problems.raise_if_any()
+        return None, True
+    before = len(problems)
+    check_columns(table, schema.needed(targets=False), problems)
+    last = _last(fitted, table, problems) if len(problems) == before else None
+    if last is None or len(problems) > before:
+        return None, True
+    given, ahead = True, None
     if future is None:
         given, ahead = _made(fitted, table, last, problems)
     else:
-        given, ahead = True, _checked(fitted, table, future, last, problems)
-    problems.raise_if_any()
+        ahead = _checked(fitted, future, last, problems)
+    if ahead is None or len(problems) > before:
+        return None, True
     # Of the rows ahead only what is known is kept: anything else would be a look into the future.
-    kept = [*sequence.by_names, sequence.order, *(n for n in schema.future if n != sequence.order)]
-    return Table.concat([table, Table.of(ahead.select(kept))]), given
+    known = {*schema.sequence.by_names, str(schema.sequence.order_name), *schema.future}
+    types = table.columns
+    unknown = [
+        pl.Series(n, [None] * ahead.height, dtype=types[n]) for n in schema.needed(targets=False) if n not in known
+    ]
+    return Table.of(ahead.select(n for n in ahead.columns if n in known).with_columns(unknown)), given
 
 
 def _order(fitted: Fitted, frame: pl.DataFrame, problems: Problems) -> np.ndarray:
-    name = fitted.schema.sequence.order_name
-    assert name is not None
+    name = str(fitted.schema.sequence.order_name)
     column = fitted.schema.columns.get(name)
     where = Where(name, 0, problems)
     if isinstance(column, Timestamp):
@@ -63,98 +63,108 @@ def _order(fitted: Fitted, frame: pl.DataFrame, problems: Problems) -> np.ndarra
 def _last(fitted: Fitted, table: Table, problems: Problems) -> pl.DataFrame:
     """Each series' keys and last order value, as ``_last``."""
     sequence = fitted.schema.sequence
-    assert isinstance(sequence, Windows)
     by = list(sequence.by_names)
-    frame = table.frame([*by, sequence.order])
-    keyed = pl.DataFrame([pl.Series("_last", _order(fitted, frame, problems)), *frame.select(by)])
+    frame = table.frame([*by, str(sequence.order_name)])
     if not frame.height:
         problems.add("the table has no rows")
+    keyed = pl.DataFrame([*frame.select(by), pl.Series("_last", _order(fitted, frame, problems))])
     return keyed.group_by(by).agg(pl.col("_last").max()).sort(by) if by else keyed.select(pl.col("_last").max())
 
 
 def _made(fitted: Fitted, table: Table, last: pl.DataFrame, problems: Problems) -> tuple[bool, pl.DataFrame]:
-    schema, sequence, clock = fitted.schema, fitted.schema.sequence, fitted.clock
-    assert isinstance(sequence, Windows)
-    named = [n for n in schema.future if n != sequence.order]
+    schema, clock = fitted.schema, fitted.clock
+    name, horizon = str(schema.sequence.order_name), schema.horizon
+    named = [n for n in schema.future if n != name]
     regular = clock is not None and clock.regular
     if named or (schema.future and not regular):
-        what = ", ".join(map(repr, named)) if named else f"{sequence.order!r}, whose steps are not regular,"
+        what = ", ".join(map(repr, named)) if named else f"{name!r}, whose steps are not regular,"
+        columns = ", ".join([*schema.sequence.by_names, name, *named])
         problems.add(
             f"{what} must be known ahead",
-            remedy=f"Pass future=, a table of the next {sequence.horizon} rows of each series with"
-            f" {', '.join([*sequence.by_names, sequence.order, *named])}",
+            remedy=f"Pass future=, a table of the next {horizon} rows of each series with {columns}",
         )
-    step = clock.step if clock is not None and regular else 1
-    steps = np.arange(1, sequence.horizon + 1)
-    rows = last.select(pl.all().repeat_by(sequence.horizon).explode())
-    moved = rows["_last"].to_numpy() + np.tile(steps, last.height) * (int(step) if regular else step)
-    order = pl.Series(sequence.order, moved)
-    return regular, rows.drop("_last").with_columns(_typed(order, table, regular=regular, fitted=fitted))
+    rows = last.select(pl.all().repeat_by(horizon).explode())
+    # Without a regular clock the rows only have to follow, so that the smallest step will do.
+    step = int(clock.step) if clock is not None and regular else 1
+    moved = rows["_last"].to_numpy() + np.tile(np.arange(1, horizon + 1), last.height) * step
+    order = pl.Series(name, moved)
+    if is_timed(schema, table):
+        order = order.cast(pl.Datetime("us"))
+        zone = _zone(fitted, table)
+        order = order if zone is None else order.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+    return regular, rows.drop("_last").with_columns(order)
 
 
-def _typed(order: pl.Series, table: Table, *, regular: bool, fitted: Fitted) -> pl.Series:
-    """Order numbers in the type of the table's own order column."""
-    dtype = table.columns[order.name]
-    timed = fitted.clock.timed if fitted.clock is not None else dtype.is_temporal()
-    if not timed:
-        return order.cast(dtype)
-    times = order.cast(pl.Int64).cast(pl.Datetime("us"))
+def _zone(fitted: Fitted, table: Table) -> str | None:
+    """The zone of the order column: the table's own, or for text that which was learnt."""
+    name = str(fitted.schema.sequence.order_name)
+    dtype, state = table.columns[name], fitted.states.get(name)
     if isinstance(dtype, pl.Datetime):
-        if dtype.time_zone is not None:
-            times = times.dt.replace_time_zone("UTC").dt.convert_time_zone(dtype.time_zone)
-        return times.dt.cast_time_unit(dtype.time_unit)
-    if dtype == pl.String:
-        return times.dt.strftime("%Y-%m-%dT%H:%M:%S%.f")
-    return times.cast(dtype) if regular else times.cast(pl.Date)
+        return dtype.time_zone
+    return state.zone if dtype == pl.String and isinstance(state, TimestampState) else None
 
 
-def _checked(fitted: Fitted, table: Table, future: Table, last: pl.DataFrame, problems: Problems) -> pl.DataFrame:
+def in_table_type(fitted: Fitted, table: Table, order: np.ndarray) -> pl.Series:
+    """Numbers of the order column as the table writes them; text as times."""
+    name = str(fitted.schema.sequence.order_name)
+    dtype, values = table.columns[name], pl.Series(name, order)
+    if not is_timed(fitted.schema, table):
+        return values if values.dtype.is_float() else values.cast(dtype)
+    times, zone = values.cast(pl.Datetime("us")), _zone(fitted, table)
+    if dtype == pl.Date:
+        return times.cast(pl.Date)
+    if zone is not None:
+        times = times.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+    return times.dt.cast_time_unit(dtype.time_unit) if isinstance(dtype, pl.Datetime) else times
+
+
+def _checked(fitted: Fitted, future: Table, last: pl.DataFrame, problems: Problems) -> pl.DataFrame | None:
     """The rows of `future`, found to be exactly the horizon's rows behind each series."""
-    schema, sequence = fitted.schema, fitted.schema.sequence
-    assert isinstance(sequence, Windows)
-    by = list(sequence.by_names)
-    check_columns(future, [*by, sequence.order, *(n for n in schema.future if n != sequence.order)], problems)
+    schema, before = fitted.schema, len(problems)
+    name, by = str(schema.sequence.order_name), list(schema.sequence.by_names)
+    check_columns(future, [*by, name, *(n for n in schema.future if n != name)], problems, of="future=")
     for target in schema.targets:
         if target in future.columns and future.frame([target])[target].null_count() < future.height:
             problems.add("is a target, and future= holds values of it", column=target, remedy="Leave it out of future")
-    problems.raise_if_any()
-    frame = future.frame()
-    order = pl.Series("_order", _order(fitted, frame, problems))
-    problems.raise_if_any()
-    keyed = frame.with_columns(order)
-    found = keyed.join(last, on=by, how="left", nulls_equal=True) if by else keyed.join(last, how="cross")
-    _check_follows(fitted, found, last, by, problems)
-    return keyed.drop("_order")
+    if len(problems) > before:
+        return None
+    frame = future.frame().with_columns(pl.col(n).cast(last[n].dtype, strict=False) for n in by)
+    found = Problems()
+    order = _order(fitted, frame, found)
+    if not found:
+        keyed = pl.DataFrame([*frame.select(by), pl.Series("_order", order)]).with_row_index("_row")
+        how: dict[str, Any] = {"on": by, "how": "left", "nulls_equal": True, "maintain_order": "left"}
+        joined = keyed.join(last, **how) if by else keyed.join(last, how="cross")
+        _check_follows(fitted, joined, frame[name], last, found)
+    problems.extend(found, "in future=: ")
+    return frame
 
 
-def _check_follows(fitted: Fitted, found: pl.DataFrame, last: pl.DataFrame, by: list[str], problems: Problems) -> None:
-    sequence, clock = fitted.schema.sequence, fitted.clock
-    assert isinstance(sequence, Windows)
-    early = found["_last"].is_null() | (found["_order"] <= found["_last"])
-    if early.any():
-        Where(sequence.order, 0, problems).add(
-            "does not follow the series' last row, or its series is not in the table",
-            early.to_numpy(),
-            found[sequence.order],
-            "future= holds the rows right after the table's",
-        )
-    counts = found.group_by(by).len() if by else pl.DataFrame({"len": [found.height]})
+def _check_follows(
+    fitted: Fitted, joined: pl.DataFrame, cells: pl.Series, last: pl.DataFrame, problems: Problems
+) -> None:
+    """`joined` holds, for each row of future=, its keys, ``_row``, ``_order`` and its series' ``_last``."""
+    schema, clock = fitted.schema, fitted.clock
+    by, where = list(schema.sequence.by_names), Where(str(schema.sequence.order_name), 0, problems)
+    early = joined["_last"].is_null() | (joined["_order"] <= joined["_last"])
+    remedy = "It has to hold the rows right after the table's"
+    where.add(
+        "does not follow the series' last row, or its series is not in the table", early.to_numpy(), cells, remedy
+    )
+    counts = joined.group_by(by).len() if by else pl.DataFrame({"len": [joined.height]})
     whole = last.join(counts, on=by, how="left", nulls_equal=True) if by else counts
-    wrong = whole.filter(pl.col("len").fill_null(0) != sequence.horizon)
+    wrong = whole.filter(pl.col("len").fill_null(0) != schema.horizon)
     for key, count in zip(key_text(wrong.select(by)), wrong["len"].fill_null(0), strict=False):
-        problems.add(
-            f"future= has {count} rows" + (f" for series {key!r}" if key else "") + f", not {sequence.horizon}"
-        )
-    if clock is not None and clock.regular and not early.any() and not wrong.height:
-        ordered = found.sort([*by, "_order"])
-        place = np.tile(np.arange(1, sequence.horizon + 1), last.height)
-        expected = ordered["_last"].to_numpy() + place * int(clock.step)
-        Where(sequence.order, 0, problems).add(
-            "leaves the regular steps of the training rows",
-            ordered["_order"].to_numpy() != expected,
-            ordered[sequence.order],
-            "future= holds the rows right after the table's, one step each",
-        )
+        of = f" for series {key!r}" if by else ""
+        problems.add(f"there are {count} rows{of}, and the horizon is {schema.horizon}", remedy=remedy)
+    if problems or clock is None or not clock.regular:
+        return
+    ordered = joined.sort([*by, "_order"])
+    place = np.tile(np.arange(1, schema.horizon + 1), last.height)
+    off = ordered["_order"].to_numpy() != ordered["_last"].to_numpy() + place * int(clock.step)
+    bad = np.zeros(len(cells), dtype=bool)
+    bad[ordered["_row"].to_numpy()[off]] = True
+    where.add("leaves the regular steps of the training rows", bad, cells, f"{remedy}, one step each")
 
 
 def last_windows(fitted: Fitted, encoded: Encoded) -> Index:
@@ -175,12 +185,13 @@ def last_windows(fitted: Fitted, encoded: Encoded) -> Index:
     if len(lacking):
         problems = Problems()
         names, counts = key_text(encoded.rows.keys), np.diff(encoded.rows.offsets) - sequence.horizon
-        shown = [f"series {names[g]!r} has {counts[g]}" if names[g] else f"it has {counts[g]}" for g in lacking[:5]]
+        named = encoded.rows.keys.width > 0
+        shown = [f"series {names[g]!r} has {counts[g]}" if named else f"it has {counts[g]}" for g in lacking[:5]]
         more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
         gap = ", with no gap above max_gap" if sequence.max_gap is not None else ""
         problems.add(
             f"a prediction needs the last {sequence.length} rows of each series{gap}: {', '.join(shown)}{more}",
-            remedy="Give more rows" if sequence.pad_short else "Give more rows, or fit with pad_short=True",
+            remedy="Give more rows" if sequence.pad_short else "Give more rows, or fit with Windows(pad_short=True)",
         )
         problems.raise_if_any()
     return found

@@ -215,7 +215,7 @@ def _sequence(
     horizon: int | None,
 ) -> tuple[Sequence, str]:
     cells = [n for n, g in guesses.items() if isinstance(g.column, Series) and n not in targets]
-    if cells and length is None:
+    if cells and length is None and horizon is None:
         return Cells(steps=cells[0]), f"each row is a sample, whose steps are in {cells[0]!r}"
     if order is None:
         return Cells(), "no column orders the rows, so each one is a sample of its own"

@@ -66,6 +66,7 @@ class InputLayer(nn.Module):
         self.schema = schema
         self.stages = nn.ModuleList(deepcopy(list(stages)))
         self.fitted: Fitted | None = None
+        self.trained = False  # whether it stands in a trained model
         self.plans: list[Plan] = []
         self.parts = nn.ModuleDict()
 

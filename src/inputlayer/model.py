@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,16 @@ from torch import nn
 from inputlayer import artefact, evaluation, prediction
 from inputlayer.baselines import Baselines, fit_baselines
 from inputlayer.batch import Batches
-from inputlayer.encode import encode
-from inputlayer.errors import NotFittedError, OptionError
-from inputlayer.fit import Fitted
+from inputlayer.blocks import accepted
+from inputlayer.encode import Encoded, encode
+from inputlayer.errors import NotFittedError, OptionError, Problem, Problems, TableError
+from inputlayer.fit import Fitted, fit
 from inputlayer.heads.base import Head
 from inputlayer.layer import InputLayer, tables
 from inputlayer.network import Network
 from inputlayer.receipt import Receipt
 from inputlayer.run import History, TrainingOptions
+from inputlayer.schema import Schema
 from inputlayer.table import Table
 from inputlayer.training import train
 
@@ -54,6 +58,7 @@ class Model:
         self.baselines: Baselines | None = None
         self.valid_receipt: Receipt | None = None
         self.history: History | None = None
+        self.seen: tuple[Receipt, ...] = ()
         self.trained = False
 
     @property
@@ -123,12 +128,20 @@ class Model:
         options = TrainingOptions(epochs, batch, lr, patience, clip, schedule, seed, device)
         if self.trained:
             raise OptionError("this model is trained already: use continue_fit(new), or make a new model")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            if self.layer.fitted is None:
-                self.layer.fit(train)
-            self.network.build()
-        return self._train(Table.of(train), valid, options, callbacks, logger, run, resume)
+        train, valid = Table.of(train), None if valid is None else Table.of(valid)
+        if self.layer.trained:  # it stands in another model, which keeps it as it is
+            self.network.layer = deepcopy(self.layer)
+        given = self.layer.fitted
+        fitted = given or _fitted(self.layer.schema, train, valid)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                self.layer.restore(fitted)
+                self.network.build()
+            return self._train(train, valid, options, callbacks, logger, run, resume)
+        finally:
+            if not self.trained:
+                self.layer.fitted = given  # so that another call may fit it on another table
 
     def continue_fit(self, train: Any, valid: Any = None, **options: Any) -> History:
         """Train on, with new rows, from the weights as they are. The fitted half stays as it is.
@@ -140,12 +153,13 @@ class Model:
         rest = {n: options.pop(n) for n in names if n in options}
         if valid is None and options.get("patience") is not None:
             raise OptionError("patience has no effect without a validation table: pass valid=")
+        valid = None if valid is None else Table.of(valid)
         return self._train(Table.of(train), valid, TrainingOptions(**options), **rest)
 
     def _train(
         self,
         train_table: Table,
-        valid: Any,
+        valid: Table | None,
         options: TrainingOptions,
         callbacks: Iterable[Any] = (),
         logger: Any = None,
@@ -153,13 +167,8 @@ class Model:
         resume: bool = False,
     ) -> History:
         fitted = self.layer.learnt
-        encoded = encode(fitted, train_table, training=True)
-        held = None
-        if valid is not None:
-            context = (train_table,) if fitted.schema.sequence.kind == "windows" else ()
-            encoded_valid = encode(fitted, Table.of(valid), context)
-            self.valid_receipt = encoded_valid.receipt
-            held = Batches(encoded_valid, fitted, 4 * options.batch)
+        encoded, encoded_valid = _encoded(fitted, train_table, valid)
+        held = None if encoded_valid is None else Batches(encoded_valid, fitted, 4 * options.batch)
         batches = Batches(encoded, fitted, options.batch, shuffle=True, seed=options.seed)
         if self.baselines is None:
             self.baselines = fit_baselines(fitted, encoded)
@@ -174,7 +183,10 @@ class Model:
             resume=resume,
             fingerprint="" if run is None else artefact.fingerprint(fitted, encoded),
         )
-        self.trained = True
+        self.trained = self.layer.trained = True
+        self.valid_receipt = None if encoded_valid is None else encoded_valid.receipt
+        if not any(encoded.receipt.same(r) for r in (fitted.receipt, *self.seen)):
+            self.seen = (*self.seen, encoded.receipt)
         return self.history
 
     def predict(self, table: Any, *, future: Any = None) -> pl.DataFrame:
@@ -227,13 +239,14 @@ class Model:
         """
         self.fitted  # noqa: B018  # raises where not fitted
         return evaluation.evaluate(
-            self.network, self.baselines, Table.of(table), tables(context), allow_seen=allow_seen
+            self.network, self.baselines, Table.of(table), tables(context), allow_seen=allow_seen, seen=self.seen
         )
 
     def save(self, path: str | Path) -> None:
         """Write the model to one ``.safetensors`` file: the old file or the new one is there, never a half."""
         self.fitted  # noqa: B018  # raises where not fitted
-        artefact.save(Path(path), artefact.Contents(self.network, self.baselines, self.valid_receipt, self.history))
+        contents = artefact.Contents(self.network, self.baselines, self.valid_receipt, self.history, self.seen)
+        artefact.save(Path(path), contents)
 
 
 def load(path: str | Path, *, body: nn.Module | None = None) -> Model:
@@ -252,5 +265,48 @@ def load(path: str | Path, *, body: nn.Module | None = None) -> Model:
     contents = artefact.load(Path(path), body)
     model = Model.__new__(Model)
     model.network, model.baselines = contents.network, contents.baselines
-    model.valid_receipt, model.history, model.trained = contents.valid_receipt, contents.history, True
+    model.valid_receipt, model.history, model.seen = contents.valid_receipt, contents.history, contents.seen
+    model.trained = model.layer.trained = True
     return model
+
+
+def _encoded(fitted: Fitted, train: Table, valid: Table | None) -> tuple[Encoded, Encoded | None]:
+    """Both tables encoded, train being what validation windows look back on; the problems of both are raised at once.
+
+    Raises
+    ------
+    TableError
+        With every problem of both tables.
+    """
+    try:
+        encoded = encode(fitted, train, training=True)
+    except TableError as error:
+        raise TableError([*error.problems, *_problems(fitted.schema, valid)]) from None
+    if valid is None:
+        return encoded, None
+    context = (train,) if fitted.schema.sequence.kind == "windows" else ()
+    try:
+        return encoded, encode(fitted, valid, context)
+    except TableError as error:
+        raise TableError([replace(p, what=f"in the validation table: {p.what}") for p in error.problems]) from None
+
+
+def _fitted(schema: Schema, train: Table, valid: Table | None) -> Fitted:
+    """`fit.fit`, whose error also names what is wrong with the validation table."""
+    try:
+        return fit(schema, train)
+    except TableError as error:
+        raise TableError([*error.problems, *_problems(schema, valid)]) from None
+
+
+def _problems(schema: Schema, valid: Table | None) -> list[Problem]:
+    """What is wrong with the cells of a validation table."""
+    if valid is None:
+        return []
+    problems = Problems()
+    try:
+        for _ in accepted(schema, valid, problems, targets=True, weight=False, title="Reading the validation table"):
+            pass
+    except TableError as error:
+        return [replace(p, what=f"in the validation table: {p.what}") for p in error.problems]
+    return [replace(p, what=f"in the validation table: {p.what}") for p in problems]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import polars as pl
@@ -11,15 +11,17 @@ import torch
 
 from inputlayer.batch import Batch, Batches
 from inputlayer.encode import Encoded, encode
-from inputlayer.errors import InputLayerError
-from inputlayer.forecast import last_windows, with_future
+from inputlayer.errors import OptionError, Problem, Problems, TableError
+from inputlayer.forecast import in_table_type, last_windows, rows_ahead
 from inputlayer.heads import Classes, Regression
 from inputlayer.network import Network
 from inputlayer.progress import progress
+from inputlayer.schema import Schema
 from inputlayer.sequence import Windows
 from inputlayer.table import Table
 
 _SIZE = 512  # sequences per batch when nothing is learnt
+_SEQUENCE = "\0sequence"  # a column that no table has, dropped in the end
 
 
 def predict(network: Network, table: Table, future: Table | None) -> pl.DataFrame:
@@ -33,16 +35,30 @@ def predict(network: Network, table: Table, future: Table | None) -> pl.DataFram
     fitted = network.layer.learnt
     sequence = fitted.schema.sequence
     if isinstance(sequence, Windows):
-        table, given = with_future(fitted, table, future)
-        encoded = encode(fitted, table, targets=False, checked=False)
+        problems = Problems()
+        ahead, given = rows_ahead(fitted, table, future, problems)
+        if problems:
+            _raise_all(network, table, problems)
+        encoded = encode(fitted, table, ahead=ahead, targets=False, checked=False)
         encoded.index = last_windows(fitted, encoded)
     elif future is not None:
-        raise InputLayerError("future= has no effect: only Windows with a horizon look ahead")
+        raise OptionError("future= has no effect: only Windows with a horizon look ahead")
     else:
         encoded, given = encode(fitted, table, targets=False), True
     batches = Batches(encoded, fitted, _SIZE, targets=False)
     frames = [_frame(network, encoded, b, y, table, order=given) for b, y in outputs(network, batches, "Predicting")]
-    return in_order(frames, encoded)
+    return in_order(frames)
+
+
+def _raise_all(network: Network, table: Table, problems: Problems) -> NoReturn:
+    """Raise `problems` together with those of the table's cells."""
+    found: tuple[Problem, ...] = ()
+    try:
+        encode(network.layer.learnt, table, targets=False, checked=False)
+    except TableError as error:
+        found = error.problems
+    known = {(p.column, p.what) for p in found}
+    raise TableError([*found, *(p for p in problems if (p.column, p.what) not in known)])
 
 
 def backtest(network: Network, table: Table, context: Sequence[Table], size: int) -> Iterator[pl.DataFrame]:
@@ -52,16 +68,17 @@ def backtest(network: Network, table: Table, context: Sequence[Table], size: int
     """
     fitted = network.layer.learnt
     encoded = encode(fitted, table, context, raw=True)
-    batches = Batches(encoded, fitted, _SIZE)
+    # A pool holds consecutive sequences, in batches by length; a frame holds a pool, in its own order.
+    batches = Batches(encoded, fitted, _SIZE, pool=max(1, size // _SIZE))
     frames: list[pl.DataFrame] = []
     for batch, y in outputs(network, batches, "Forecasting"):
         frame = _frame(network, encoded, batch, y, table, order=True)
         frames.append(frame.with_columns(_truth(network, encoded, batch)))
-        if len(frames) * _SIZE >= size:
-            yield in_order(frames, encoded, sort=not batches.uneven)
+        if len(frames) == batches.pool:
+            yield in_order(frames)
             frames = []
     if frames:
-        yield in_order(frames, encoded, sort=not batches.uneven)
+        yield in_order(frames)
 
 
 def outputs(network: Network, batches: Batches, title: str) -> Iterator[tuple[Batch, np.ndarray]]:
@@ -127,27 +144,36 @@ def _frame(
     network: Network, encoded: Encoded, batch: Batch, y: np.ndarray, table: Table, *, order: bool
 ) -> pl.DataFrame:
     """A batch's predictions as a table, one row per target step."""
-    sequence = network.layer.schema.sequence
+    schema = network.layer.schema
+    sequence = schema.sequence
     keep = _kept(encoded, batch)
     chosen = batch.index.cpu().numpy()
     at, step = np.nonzero(keep)
     ahead = encoded.index.ahead[chosen][at]
-    columns: list[pl.Series] = [pl.Series("_sequence", chosen[at])]
+    columns: list[pl.Series] = [pl.Series(_SEQUENCE, chosen[at])]
     series = encoded.index.series[chosen][at]
     for name in sequence.by_names:
         columns.append(encoded.rows.keys[name][series])
     if isinstance(sequence, Windows):
         last = encoded.index.start[chosen] + encoded.index.length[chosen] - 1
-        columns.append(_order(encoded, table, sequence.order, last[at]).alias("origin"))
+        columns.append(_order(network, encoded, table, last[at]).alias(_free("origin", schema)))
         if sequence.horizon:
-            columns.append(pl.Series("step", step + 1))
-            columns += [_order(encoded, table, sequence.order, ahead + step)] if order else []
+            columns.append(pl.Series(_free("step", schema), step + 1))
+            columns += [_order(network, encoded, table, ahead + step)] if order else []
     elif not sequence.by_names:
-        columns.append(pl.Series("row", ahead))
+        columns.append(pl.Series(_free("row", schema), ahead))
     elif not sequence.target_rows:
         source = encoded.rows.source
-        columns.append(pl.Series("row", ahead + step if source is None else source[ahead + step]))
+        columns.append(pl.Series(_free("row", schema), ahead + step if source is None else source[ahead + step]))
     return pl.DataFrame([*columns, *_values(network, y[keep])])
+
+
+def _free(name: str, schema: Schema) -> str:
+    """`name`, with as many underscores as it takes to differ from the table's own columns in a prediction."""
+    taken = {*schema.sequence.by_names, schema.sequence.order_name, *schema.targets}
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _values(network: Network, y: np.ndarray) -> list[pl.Series]:
@@ -181,22 +207,12 @@ def _labels(labels: list[Any]) -> pl.Series:
     return pl.Series(labels)
 
 
-def _order(encoded: Encoded, table: Table, name: str, rows: np.ndarray) -> pl.Series:
+def _order(network: Network, encoded: Encoded, table: Table, rows: np.ndarray) -> pl.Series:
     """The order column at encoded rows, in its own type."""
     assert encoded.rows.order is not None
-    values = pl.Series(name, encoded.rows.order[rows])
-    dtype = table.columns[name]
-    if not encoded.rows.timed:
-        return values.cast(dtype)
-    times = values.cast(pl.Datetime("us"))
-    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
-        return times.dt.replace_time_zone("UTC").dt.convert_time_zone(dtype.time_zone)
-    return times.cast(pl.Date) if dtype == pl.Date else times
+    return in_table_type(network.layer.learnt, table, encoded.rows.order[rows])
 
 
-def in_order(frames: list[pl.DataFrame], encoded: Encoded, *, sort: bool = True) -> pl.DataFrame:
+def in_order(frames: list[pl.DataFrame]) -> pl.DataFrame:
     """Join frames into one, sequences in their own order."""
-    joined = pl.concat(frames)
-    if sort:
-        joined = joined.sort("_sequence", maintain_order=True)
-    return joined.drop("_sequence")
+    return pl.concat(frames).sort(_SEQUENCE, maintain_order=True).drop(_SEQUENCE)

@@ -15,6 +15,7 @@ import polars as pl
 from inputlayer.blocks import Block
 from inputlayer.schema import Schema
 from inputlayer.sequence import Windows
+from inputlayer.times import Times
 
 _KEPT = 100_000  # content hashes kept; beyond that the smallest, which is a fixed sample
 
@@ -35,6 +36,11 @@ class Receipt:
     last: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     counts: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     hashes: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def same(self, other: Receipt) -> bool:
+        """Whether both saw the same."""
+        mine, others = (vars(r).values() for r in (self, other))
+        return all(np.array_equal(a, b) for a, b in zip(mine, others, strict=True))
 
     def overlap(self, other: Receipt) -> tuple[int, list[str]]:
         """How many sequences (or series) of `other` this one saw, and the series' names."""
@@ -61,7 +67,10 @@ def key_text(keys: pl.DataFrame) -> list[str]:
     """
     if not keys.width:
         return [""] * max(keys.height, 1)
-    return keys.select(pl.concat_str([pl.all().cast(pl.String)], separator="|")).to_series().to_list()
+    texts = pl.all().cast(pl.String)
+    if keys.width > 1:  # so that ("a|b", "c") and ("a", "b|c") stay two
+        texts = texts.str.replace_all("\\", "\\\\", literal=True).str.replace_all("|", "\\|", literal=True)
+    return keys.select(pl.concat_str([texts], separator="|")).to_series().to_list()
 
 
 class ReceiptWriter:
@@ -128,7 +137,10 @@ def _row_hashes(schema: Schema, block: Block) -> np.ndarray:
     names = sorted(n for n in schema.columns if n not in schema.sequence.by_names and n in block.frame.columns)
     with np.errstate(over="ignore"):
         for name in names:
-            total += _mix(_cell_hashes(block.frame[name]) ^ _text_hash(name))
+            cells = block.values[name]
+            # A time counts, however it was written.
+            read = pl.Series(cells.utc).cast(pl.Datetime("us")) if isinstance(cells, Times) else block.frame[name]
+            total += _mix(_cell_hashes(read) ^ _text_hash(name))
         if block.order is not None:
             total += _mix(block.order.astype(np.float64).view(np.uint64))
         return _mix(total)
@@ -142,6 +154,8 @@ def _cell_hashes(values: pl.Series) -> np.ndarray:
         numbers = values.cast(pl.Float64).fill_null(float("nan")).to_numpy() + 0.0  # -0.0 becomes 0.0
         return np.where(np.isnan(numbers), np.uint64(1), _mix(numbers.view(np.uint64)))
     if dtype.is_temporal():
+        if dtype == pl.Date or isinstance(dtype, pl.Datetime):
+            values = values.cast(pl.Datetime("us", dtype.time_zone if isinstance(dtype, pl.Datetime) else None))
         return _mix(values.to_physical().cast(pl.Int64).fill_null(-(2**63)).to_numpy().view(np.uint64))
     if dtype == pl.Null:
         return np.ones(len(values), dtype=np.uint64)

@@ -188,6 +188,8 @@ def _contradictions(schema: Schema) -> list[Problem]:
             problems.add(f"is {column!r}, which is no column kind. Write il.Number(), il.Category(), ...", column=name)
     if problems:
         return list(problems)
+    if not isinstance(schema.target, str | tuple) or not all(isinstance(t, str) for t in schema.targets):
+        raise SchemaError(f"target={schema.target!r}: give the name of a column, or several")
     if not schema.targets:
         problems.add("no target is named")
     for target in schema.targets:
@@ -219,6 +221,8 @@ def _check_targets(schema: Schema, problems: Problems) -> None:
     for target in schema.targets:
         if schema.columns[target].kind not in ("number", "category", "flag"):
             problems.add("can be no target: a target is a Number, a Category or a Flag", column=target)
+        if target == schema.sequence.order_name or target in schema.sequence.by_names:
+            problems.add("is the target, and so cannot order the rows or name their series", column=target)
         if schema.columns[target].role in ("known", "static"):
             problems.add(
                 f"is the target and has role={schema.columns[target].role!r}, which says that it is known",
@@ -241,14 +245,13 @@ def _check_roles(schema: Schema, problems: Problems) -> None:
             problems.add("orders the rows, so it cannot be static", column=name)
 
 
-def check_columns(table: Table, needed: Iterable[str], problems: Problems) -> None:
-    """Note every column of `needed` that `table` lacks."""
+def check_columns(table: Table, needed: Iterable[str], problems: Problems, of: str = "the table") -> None:
+    """Note every column of `needed` that `table` lacks; `of` is what the table is called."""
+    known = list(table.columns)
     for name in needed:
-        if name not in table.columns:
+        if name not in known:
             problems.add(
-                f"is missing from the table.{nearest(name, table.columns)}",
-                column=name,
-                remedy=f"The table has: {', '.join(list(table.columns)[:20])}",
+                f"is missing from {of}.{nearest(name, known)}", column=name, remedy=f"It has: {', '.join(known[:20])}"
             )
 
 
