@@ -197,8 +197,9 @@ def test_refused_options(options, message):
         (timedelta(seconds=5), 25, ("second",)),
         (timedelta(seconds=0.5), 240, ()),
         (timedelta(days=1), 14, ()),
-        (timedelta(days=1), 400, ("weekday", "yearday")),
-        (timedelta(days=7), 100, ("yearday",)),
+        (timedelta(days=1), 730, ("weekday",)),
+        (timedelta(days=1), 731, ("weekday", "yearday")),
+        (timedelta(days=7), 106, ("yearday",)),
     ],
 )
 def test_parts_chosen_from_span_and_step(step, count, parts):

@@ -50,8 +50,8 @@ from inputlayer.times import (
 if TYPE_CHECKING:
     from inputlayer.graph import Graph
 
-# Part -> the span from which it is used by itself: two of its periods (for the year: one), so that it can repeat.
-_SPANS = {"second": 120 * SECOND, "minute": 7_200 * SECOND, "hour": 2 * DAY, "weekday": 14 * DAY, "yearday": 365 * DAY}
+# Part -> the span from which it is used by itself: two of its periods, so that it can repeat.
+_SPANS = {"second": 120 * SECOND, "minute": 7_200 * SECOND, "hour": 2 * DAY, "weekday": 14 * DAY, "yearday": 730 * DAY}
 _MISFIT_REMEDY = "Give the column a zone, or take it off, as it was in training."
 
 
@@ -113,7 +113,7 @@ class Timestamp(Column):
     ----------
     parts
         Of ``second, minute, hour, weekday, day, month, yearday``. None: those of second, minute, hour, weekday and
-        yearday that vary and whose period the training rows span twice (the year: once).
+        yearday that vary and whose period the training rows span twice: a season seen once cannot be told from chance.
     elapsed
         Whether the time between steps is an input. None: if the rows are over 1 % fewer than the regular grid that
         holds them. Rows of all series count together, so in a panel of many series it has to be asked for.
