@@ -25,6 +25,7 @@ from inputlayer.network import Network
 from inputlayer.receipt import Receipt
 from inputlayer.run import History, TrainingOptions
 from inputlayer.schema import Schema
+from inputlayer.show import Shown, show
 from inputlayer.table import Table
 from inputlayer.training import train
 
@@ -241,6 +242,11 @@ class Model:
         return evaluation.evaluate(
             self.network, self.baselines, Table.of(table), tables(context), allow_seen=allow_seen, seen=self.seen
         )
+
+    def show(self, table: Any, *, context: Any = ()) -> Shown:
+        """What each stage makes of `table`, and where the input layer ends: prints as text, renders as HTML."""
+        self.fitted  # noqa: B018  # raises where not fitted
+        return show(self.network, table, context)
 
     def save(self, path: str | Path) -> None:
         """Write the model to one ``.safetensors`` file: the old file or the new one is there, never a half."""
