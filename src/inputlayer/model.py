@@ -25,7 +25,8 @@ from inputlayer.network import Network
 from inputlayer.receipt import Receipt
 from inputlayer.run import History, TrainingOptions
 from inputlayer.schema import Schema
-from inputlayer.show import Shown, show
+from inputlayer.show import show
+from inputlayer.shown import Shown
 from inputlayer.table import Table
 from inputlayer.training import train
 

@@ -246,6 +246,15 @@ class Column:
         """The module of all columns of this kind in one role, from ``{name: (column, state)}``."""
         raise NotImplementedError
 
+    @classmethod
+    def pool(cls, columns: Mapping[str, tuple[Any, Any]]) -> ColumnModule:
+        """The same where cells hold several entries and are no steps: each cell becomes one vector, in extras.
+
+        Only for kinds whose cells can be steps. The wires are then (B, T, L, *entry), right-padded, and
+        ``<wire>.lengths`` (B, T) int64 says how many entries each cell has, 0 where it is missing.
+        """
+        raise NotImplementedError
+
     # -- twin ---------------------------------------------------------------------------------------------------------
 
     def onnx(self, g: Graph, x: str, state: Any) -> dict[str, str]:
