@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inputlayer.columns.base import Ragged
+from inputlayer.columns.base import DType
 from inputlayer.encode import Encoded
 from inputlayer.fit import Fitted
 from inputlayer.sequence.base import positive
@@ -88,6 +88,7 @@ class Batches:
         self.uneven = bool(len(index)) and int(index.length.min()) < int(index.length.max())
         self.packed = {d: torch.from_numpy(a) for d, a in encoded.packed.items()}
         self.cells = {n: torch.from_numpy(r.flat) for n, r in encoded.ragged.items()}
+        self.offsets = {n: torch.from_numpy(r.offsets) for n, r in encoded.ragged.items()}
         self.weight = torch.from_numpy(encoded.weight) if encoded.weight is not None else None
         self._wires = {
             place: [w for n in names for w in encoded.names[n]]
@@ -159,7 +160,7 @@ class Batches:
         else:
             batch = self._uneven(start, length, ahead)
         batch.index = chosen
-        batch.static = {w: self._entry(self._rows(w, ahead), w) for w in self._wires["static"]}
+        batch.static = self._at("static", ahead, None)
         batch.weight = self.weight[ahead] if self.weight is not None else None
         if not self.targets:
             batch.target = batch.real = None
@@ -168,24 +169,23 @@ class Batches:
     def _even(self, start: Tensor, length: Tensor) -> Batch:
         steps, span = self.span - self.horizon, self.span
         at = start.numpy()
-        fetched: dict[str, Tensor] = {
-            d: torch.from_numpy(v[at]).view(len(at), span, v.shape[1] // span) for d, v in self.views.items()
-        }
+        fetched = {d: torch.from_numpy(v[at]).view(len(at), span, v.shape[1] // span) for d, v in self.views.items()}
         batch = Batch(
-            {w: self._cut(fetched, w, 0, steps) for w in self._wires["steps"]},
-            {w: self._cut(fetched, w, steps, span) for w in self._wires["future"]},
+            {w: self._cut(fetched, w, slice(steps)) for w in self._wires["steps"]},
+            {w: self._cut(fetched, w, slice(steps, span)) for w in self._wires["future"]},
             {},
             length,
             length,
             True,
         )
-        ahead = (steps, span) if self.horizon else (steps - 1, steps)
-        self._add_target(batch, {w: self._cut(fetched, w, *ahead) for w in self._wires["target"]}, None)
+        ahead = slice(steps, span) if self.horizon else slice(steps - 1, steps)
+        self._add_target(batch, {w: self._cut(fetched, w, ahead) for w in self._wires["target"]}, None)
         return batch
 
-    def _cut(self, fetched: dict[str, Tensor], name: str, first: int, last: int) -> Tensor:
-        slot = self.encoded.slots[name]
-        part = fetched[slot.dtype][:, first:last]
+    def _cut(self, fetched: Mapping[DType, Tensor], wire: str, steps: slice | None = None) -> Tensor:
+        """One wire of packed rows (..., width), at `steps` of their second axis: (..., *entry)."""
+        slot = self.encoded.slots[wire]
+        part = fetched[slot.dtype] if steps is None else fetched[slot.dtype][:, steps]
         if not slot.shape:
             return part[..., slot.start]
         return part[..., slot.start : slot.stop].reshape(*part.shape[:-1], *slot.shape)
@@ -198,38 +198,53 @@ class Batches:
         # Padding reads some row there is, and is overwritten.
         at = torch.where(padded, 0, start[:, None] + place)
         full = not bool(padded.any())
-        steps = {w: self._padded(self._rows(w, at), w, padded, full) for w in self._wires["steps"]}
         later = ahead[:, None] + torch.arange(self.horizon)
-        future = {w: self._entry(self._rows(w, later), w) for w in self._wires["future"]}
+        steps, future = self._at("steps", at, None if full else padded), self._at("future", later, None)
         batch = Batch(steps, future, {}, length, length, full)
         if self._wires["target"]:
             count = self.encoded.index.targets
             rows = ahead[:, None] + torch.arange(count) if count else at
-            wires = {w: self._entry(self._rows(w, rows), w) for w in self._wires["target"]}
-            self._add_target(batch, wires, None if count else padded)
+            self._add_target(batch, self._at("target", rows, None), None if count else padded)
         return batch
 
-    def _rows(self, name: str, at: Tensor) -> Tensor:
-        """The entries of wire `name` at rows `at` (...), flat: (..., width)."""
-        if name in self.cells:
-            source = self.cells[name].reshape(len(self.cells[name]), -1)
-        else:
-            slot = self.encoded.slots[name]
-            source = self.packed[slot.dtype][:, slot.start : slot.stop]
-        if not len(source):  # every cell is empty
-            return source.new_zeros(*at.shape, source.shape[1])
-        return source[at]
-
-    def _entry(self, rows: Tensor, name: str) -> Tensor:
-        source = self.encoded.ragged.get(name)
-        shape = source.flat.shape[1:] if isinstance(source, Ragged) else self.encoded.slots[name].shape
-        return rows.reshape(*rows.shape[:-1], *shape) if shape else rows[..., 0]
-
-    def _padded(self, rows: Tensor, name: str, padded: Tensor, full: bool) -> Tensor:
-        if not full:
+    def _at(self, place: str, at: Tensor, padded: Tensor | None) -> dict[str, Tensor]:
+        """The wires of `place` at rows `at` (...): {wire: (..., *entry)}, overwritten where `padded` (...)."""
+        slots, given = self.encoded.slots, self._wires[place]
+        fetched = {d: self.packed[d][at] for d in {slots[w].dtype for w in given if w in slots}}
+        if padded is not None:
             # Padding is written as what "missing" looks like: masked by the lengths, and harmless where it is not.
-            rows = rows.masked_fill(padded[..., None], np.nan if rows.dtype == torch.float32 else 0)
-        return self._entry(rows, name)
+            for dtype, rows in fetched.items():
+                rows[padded] = np.nan if dtype == "float32" else 0
+        found: dict[str, Tensor] = {}
+        for wire in given:
+            if wire in slots:
+                found[wire] = self._cut(fetched, wire)
+            elif place == "steps" and self.schema.sequence.steps_column is not None:
+                found[wire] = self._entries(wire, at, padded)
+            else:
+                found |= self._pooled(wire, at, padded)
+        return found
+
+    def _entries(self, wire: str, at: Tensor, padded: Tensor | None) -> Tensor:
+        """The entries numbered `at` of cells that are the steps."""
+        source = self.cells[wire]
+        if not len(source):  # every cell is empty
+            return source.new_zeros(*at.shape, *source.shape[1:])
+        entries = source[at]
+        if padded is not None:
+            entries[padded] = np.nan if source.dtype == torch.float32 else 0
+        return entries
+
+    def _pooled(self, wire: str, at: Tensor, padded: Tensor | None) -> dict[str, Tensor]:
+        """Whole cells at rows `at` (...): their entries (..., L, *entry), right-padded, and how many (...)."""
+        first = self.offsets[wire][at]
+        count = self.offsets[wire][at + 1] - first
+        if padded is not None:
+            count = count.masked_fill(padded, 0)
+        place = torch.arange(max(1, int(count.max()) if count.numel() else 1))
+        beyond = place >= count[..., None]
+        entries = self._entries(wire, torch.where(beyond, 0, first[..., None] + place), beyond)
+        return {wire: entries, f"{wire}.lengths": count}
 
     def _add_target(self, batch: Batch, wires: dict[str, Tensor], padded: Tensor | None) -> None:
         if not wires:

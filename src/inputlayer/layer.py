@@ -89,7 +89,8 @@ class InputLayer(nn.Module):
         self.parts = nn.ModuleDict()
         for place, names in self._places().items():
             for kind, group in self._by_kind(names).items():
-                self.parts[f"{place}_{kind}"] = KINDS[kind].module(group)
+                pooled = KINDS[kind].steps and self.schema.sequence.steps_column not in group
+                self.parts[f"{place}_{kind}"] = KINDS[kind].pool(group) if pooled else KINDS[kind].module(group)
         self.plans = [self._first_plan()]
         for stage in self._chain():
             after = stage.plan(self.plans[-1])
