@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -379,6 +380,13 @@ def test_help_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_output_to_a_file_is_utf8_whatever_the_locale(trained: Path) -> None:
+    args = [sys.executable, "-m", "inputlayer.cli", "show", "project.toml"]
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(args, cwd=trained, capture_output=True, env=env, check=True)
+    assert "input layer ends · float32" in done.stdout.decode("utf-8")
 
 
 def test_init_writes_paths_that_count_from_the_project(here: Path) -> None:

@@ -192,9 +192,17 @@ def test_one_problem_is_named(text: str, message: str) -> None:
 
 
 def test_foreign_bytes_are_named(tmp_path: Path) -> None:
-    (tmp_path / "p.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(SchemaError, match="not UTF-8"):
+    (tmp_path / "p.toml").write_bytes(WHOLE.encode() + b"# \xff")
+    with pytest.raises(
+        SchemaError, match=r"p\.toml is no TOML file: invalid start byte at byte \d+\. Save"
+    ):
         Project.read(tmp_path / "p.toml")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_files_that_any_shell_wrote_are_read(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "p.toml").write_bytes(WHOLE.replace("day", "Tag ä").encode(encoding))
+    assert Project.read(tmp_path / "p.toml").schema.sequence.order_name == "Tag ä"
 
 
 def test_misfits_of_a_function() -> None:
@@ -276,6 +284,7 @@ def test_draft_is_a_project_with_reasons(tmp_path: Path) -> None:
     made = Project.from_toml(text, tmp_path)
     assert list(made.schema.columns) == ["day", "load", "wind", "bad\nname = 1"]
     assert made.schema.columns["load"].options() == {"sentinels": [-9999.0]}
+    assert list(made.stages) == [{"kind": "instance_norm", "mode": "last", "columns": ["load"]}]
     assert "-9999 stands far from the rest, taken for missing; the target, whose past is an input" in text
     assert "# row: left out: it counts the rows" in text
     assert "# same: left out: always 'x'" in text

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -315,7 +317,10 @@ def harmless(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def main() -> None:
-    """The console's entry."""
+    """The console's entry. What is written to a file or a pipe is UTF-8 everywhere; a terminal shows what it can."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")
     app(prog_name="inputlayer")
 
 

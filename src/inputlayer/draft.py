@@ -66,7 +66,8 @@ def draft(
     schema = infer(train, wanted, **asked)
     relative = Path(os.path.relpath(path, folder)).as_posix()
     numbers = schema.columns[schema.targets[0]].kind == "number"
-    stages = [{"kind": "instance_norm", "mode": "last"}] if numbers and schema.past_targets else []
+    norm = {"kind": "instance_norm", "mode": "last", "columns": list(schema.targets)}
+    stages = [norm] if numbers and schema.past_targets else []
     head = {"kind": "regression", "loss": "mse"} if numbers else {"kind": "classes"}
     project = Project(relative, schema, {"kind": "lstm", "units": 64}, head, stages, _PARTS, _TRAINING)
     rows = f"{table.height:,} rows; what is guessed here was guessed from the {train.height:,} training rows alone."
@@ -98,8 +99,8 @@ def _comments(schema: Schema, first: str) -> Mapping[str, str]:
         "split": "Cut in time: train is the earliest part, test the latest."
         if windows
         else "Drawn by chance; seed = 1 draws another way.",
-        "stages.mode": "each window is measured from its last value, and the forecast gets it back, so it follows the"
-        " level",
+        "stages.mode": "a window is measured from its last value, which its forecast gets back: it follows the level",
+        "stages.columns": "the others keep their own level; leave this out to act on all numbers",
         "body": "The first layer behind the input layer. Also: layers, bidirectional, dropout, reduce.",
         "head.kind": f"because the target is a {schema.columns[schema.targets[0]].kind}",
         "head.loss": 'or "mae", "huber", "quantile" with quantiles = [0.1, 0.5, 0.9]',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import tomllib
@@ -99,10 +100,15 @@ class Project:
             With everything that is wrong with it, in one message.
         """
         path = Path(path)
+        data = path.read_bytes()
+        # What PowerShell's ">" writes begins with a byte order mark, in UTF-16 or UTF-8.
+        encoding = "utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
         try:
-            text = path.read_bytes().decode("utf-8-sig")
+            text = data.decode(encoding)
         except UnicodeDecodeError as error:
-            raise SchemaError(f"{path} is no TOML file: it is not UTF-8 ({error.reason}, byte {error.start})") from None
+            raise SchemaError(
+                f"{path} is no TOML file: {error.reason} at byte {error.start}. Save it as UTF-8"
+            ) from None
         return cls.from_toml(text, path.parent, str(path))
 
     @classmethod
