@@ -1,10 +1,10 @@
-"""Claim: a plain two-way LSTM behind the input layer tells 9 speakers apart from one vowel pair as well as published
-networks do: mean accuracy of 5 seeds on the 370 test utterances of at least 0.980.
+"""Claim: a plain two-way LSTM behind the input layer names the speaker of JapaneseVowels' 370 test utterances with a mean
+accuracy of 5 seeds of at least 0.980 (9 speakers, 270 utterances to train on).
 
 The settings were chosen without the test part. ``--search`` repeats the choice: from a start, one setting after the
-other is varied and the value with the lowest mean log loss over 5 folds of the 270 training utterances is kept. A fold
-is a block of each speaker's utterances as they stand in the file, so that what was said in one go is never on both
-sides, as it is not between the training and the test part. The final models train on all 270 utterances for the fixed
+other is varied, and the value with the lowest mean log loss over 5 folds of the training utterances is kept. A fold is
+a block of each speaker's utterances that stand together in the file: neighbours may be alike, and drawn at random they
+would make the folds look easier than unheard speech is. The final models train on all 270 utterances for the fixed
 number of epochs, without a validation part.
 
 ``--quick``: one seed; with ``--search`` two folds of the start and its first variations, few epochs.
@@ -23,6 +23,7 @@ import polars as pl
 import torch
 from common import table
 from data import Clock, japanese_vowels
+from scipy import stats
 
 import inputlayer as il
 
@@ -40,8 +41,9 @@ VALUES: Mapping[str, tuple[Any, ...]] = {
     "units": (96, 192),
     "batch": (16, 32),
 }
-CHOSEN: Settings = START  # by --search
+CHOSEN: Settings = {**START, "reduce": "max", "dropout": 0.1, "batch": 32}  # by --search
 FOLDS, SEEDS, WORKERS = 5, 5, 2
+CLAIM = 0.980
 TRAINING = ("epochs", "lr", "batch")
 
 
@@ -107,6 +109,12 @@ def spread(scores: list[dict[str, float]], name: str) -> float:
     return float(np.std([s[name] for s in scores], ddof=1)) if len(scores) > 1 else 0.0
 
 
+def half(scores: list[dict[str, float]]) -> float:
+    """Half the width of Student's 95 % interval of the mean accuracy; it speaks of the seeds, not of other utterances."""
+    count = len(scores)
+    return float(stats.t.ppf(0.975, count - 1)) * spread(scores, "accuracy") / count**0.5 if count > 1 else np.inf
+
+
 def report_search(pool: Executor, *, quick: bool) -> None:
     rows: list[list[object]] = []
     for settings, scores in search(pool, quick=quick):
@@ -128,6 +136,12 @@ def report_final(pool: Executor, *, quick: bool) -> None:
     print("## JapaneseVowels, 370 test utterances\n")
     print(table(["model", "accuracy", "spread over seeds", "each seed"], rows))
     print("\n" + ", ".join(f"{name} {value}" for name, value in CHOSEN.items()) + ".")
+    best = max(names[1:], key=lambda n: mean(scores, n))
+    reached, beats = mean(scores, "accuracy") >= CLAIM, mean(scores, "accuracy") > mean(scores, best)
+    print(
+        f"The mean {'reaches' if reached else 'DOES NOT REACH'} {CLAIM:.3f} and is within {half(scores):.4f} of that of"
+    )
+    print(f"all seeds (95 %). It {'beats' if beats else 'does not beat'} {best!r}.")
 
 
 def main() -> None:
