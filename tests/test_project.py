@@ -193,9 +193,7 @@ def test_one_problem_is_named(text: str, message: str) -> None:
 
 def test_foreign_bytes_are_named(tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_bytes(WHOLE.encode() + b"# \xff")
-    with pytest.raises(
-        SchemaError, match=r"p\.toml is no TOML file: invalid start byte at byte \d+\. Save"
-    ):
+    with pytest.raises(SchemaError, match=r"p\.toml is no TOML file: invalid start byte at byte \d+\. Save"):
         Project.read(tmp_path / "p.toml")
 
 
