@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
     from torch.optim import Optimizer
 
+_TOGETHER = 8  # batches handed to Lightning at a time
+
 __all__ = ["Batches", "History", "TrainingOptions", "train"]
 
 
@@ -38,18 +41,19 @@ class Batches(Protocol):
 
 
 class _Feed:
-    """Batches as Lightning wants them. It asks for a new iterator once per epoch, and then the order is set."""
+    """Batches as Lightning wants them, `together` at a time. It asks for a new iterator once per epoch."""
 
-    def __init__(self, batches: Batches, set_epoch: Callable[[], None]) -> None:
-        self._batches = batches
-        self._set_epoch = set_epoch
+    def __init__(self, batches: Batches, set_epoch: Callable[[], None], together: int) -> None:
+        self._batches, self._set_epoch, self._together = batches, set_epoch, together
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return -(-len(self._batches) // self._together)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[list[Any]]:
         self._set_epoch()
-        return iter(self._batches)
+        batches = iter(self._batches)
+        while group := list(islice(batches, self._together)):
+            yield group
 
 
 def train(
@@ -137,8 +141,11 @@ def _fit(
     callbacks: list[Callback],
     logger: Logger | Sequence[Logger] | None,
 ) -> None:
-    train_feed = _Feed(train_batches, lambda: train_batches.set_epoch(state.history.epochs))
-    valid_feed = None if valid_batches is None else _Feed(valid_batches, lambda: None)
+    # What Lightning does around a step costs as much as a small layer. Where nobody watches the single steps, it is
+    # handed several batches at a time; the steps are the same.
+    together = 1 if callbacks or logger else _TOGETHER
+    train_feed = _Feed(train_batches, lambda: train_batches.set_epoch(state.history.epochs), together)
+    valid_feed = None if valid_batches is None else _Feed(valid_batches, lambda: None, together)
     with ExitStack() as stack:
         stack.enter_context(_silence())
         devices = [device] if device.type == "cuda" else []
@@ -147,8 +154,8 @@ def _fit(
         total = (state.options.epochs - state.history.epochs) * len(train_batches)
         advance = stack.enter_context(progress("Training", total))
         try:
-            trainer = _trainer(state, device, callbacks, logger)
-            trainer.fit(_module(state, advance), train_feed, valid_feed)
+            trainer = _trainer(state, device, callbacks, logger, len(train_batches))
+            trainer.fit(_module(state, advance, together), train_feed, valid_feed)
         except Interrupted:
             state.history.interrupted = True
         except SystemExit as error:
@@ -171,7 +178,7 @@ def _no_finite_loss(state: Run, error: NotFinite) -> InputLayerError:
     )
 
 
-def _trainer(state: Run, device: torch.device, callbacks: list[Callback], logger: Any) -> Trainer:
+def _trainer(state: Run, device: torch.device, callbacks: list[Callback], logger: Any, batches: int) -> Trainer:
     from lightning.fabric.plugins.environments.lightning import LightningEnvironment
     from lightning.pytorch import Trainer
     from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
@@ -181,7 +188,7 @@ def _trainer(state: Run, device: torch.device, callbacks: list[Callback], logger
         devices=[device.index or 0] if device.type == "cuda" else 1,
         max_epochs=state.options.epochs,
         logger=logger or False,
-        callbacks=[_epochs(state), *callbacks],
+        callbacks=[_epochs(state, batches), *callbacks],
         plugins=[LightningEnvironment()],  # one process, also inside a cluster's job
         enable_checkpointing=any(isinstance(callback, LightningCheckpoint) for callback in callbacks),
         enable_progress_bar=False,
@@ -194,7 +201,7 @@ def _trainer(state: Run, device: torch.device, callbacks: list[Callback], logger
     return trainer
 
 
-def _epochs(state: Run) -> Callback:
+def _epochs(state: Run, batches: int) -> Callback:
     """The first of the callbacks, so that the others find the epoch's metrics."""
     from lightning.pytorch import Callback
 
@@ -204,7 +211,7 @@ def _epochs(state: Run) -> Callback:
                 state.save()
 
         def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-            state.start_epoch(int(trainer.num_training_batches))
+            state.start_epoch(batches)
 
         def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
             state.start_validation()
@@ -216,7 +223,7 @@ def _epochs(state: Run) -> Callback:
     return Epochs()
 
 
-def _module(state: Run, advance: Callable[[int], None]) -> LightningModule:
+def _module(state: Run, advance: Callable[[int], None], together: int) -> LightningModule:
     from lightning.pytorch import LightningModule
 
     class Task(LightningModule):
@@ -236,17 +243,21 @@ def _module(state: Run, advance: Callable[[int], None]) -> LightningModule:
         def configure_optimizers(self) -> Optimizer:
             return state.make_optimiser()
 
-        def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-            return batch if device.type == "cpu" else batch.to(device)
+        def transfer_batch_to_device(self, group: Any, device: torch.device, dataloader_idx: int) -> Any:
+            return group if device.type == "cpu" else [batch.to(device) for batch in group]
 
-        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-            optimiser = self.optimizers()
-            loss = state.step(batch, batch_idx, self.manual_backward, optimiser.step)  # type: ignore[union-attr]
-            advance(1)
+        def training_step(self, group: Any, group_idx: int) -> Tensor:
+            backward, update = Tensor.backward, state.optimiser.step
+            if together == 1:  # then callbacks on gradients and on the optimiser's step are called too
+                backward, update = self.manual_backward, self.optimizers().step  # type: ignore[assignment, union-attr]
+            for i, batch in enumerate(group, group_idx * together):
+                loss = state.step(batch, i, backward, update)
+                advance(1)
             return loss
 
-        def validation_step(self, batch: Any, batch_idx: int) -> None:
-            state.validate(batch)
+        def validation_step(self, group: Any, group_idx: int) -> None:
+            for batch in group:
+                state.validate(batch)
 
     return Task()
 
