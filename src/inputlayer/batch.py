@@ -121,7 +121,7 @@ class Batches:
 
     @property
     def length(self) -> Tensor:
-        """Steps of each sequence, (S,) int64."""
+        """Steps of each sequence, (S,)."""
         return torch.from_numpy(self.index.length)
 
     def set_epoch(self, epoch: int) -> None:
@@ -154,7 +154,8 @@ class Batches:
     def gather(self, chosen: Tensor) -> Batch:
         """The batch of the sequences numbered `chosen`, (B,) int64."""
         at, index = chosen.numpy(), self.index
-        start, length, ahead = (torch.from_numpy(a[at]) for a in (index.start, index.length, index.ahead))
+        parts = (index.start, index.length, index.ahead)
+        start, length, ahead = (torch.from_numpy(a[at].astype(np.int64, copy=False)) for a in parts)
         if self.whole:
             batch = self._even(start, length)
         else:

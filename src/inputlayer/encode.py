@@ -207,9 +207,8 @@ class _Writer:
 
     def finish(self, problems: Problems) -> Encoded:
         """Sort, and cut into series."""
-        series, keys = series_of(_stacked(self.keys, problems))
+        series, keys = series_of(pl.concat(self.keys, how="vertical_relaxed") if self.keys else pl.DataFrame())
         self.keys = []
-        problems.raise_if_any()
         moved = sorting(series, self.order)
         if moved is not None:
             self._move(moved)
@@ -236,18 +235,6 @@ class _Writer:
         self.context = self.context[moved] if self.context is not None else None
 
 
-def _stacked(keys: list[pl.DataFrame], problems: Problems) -> pl.DataFrame:
-    """The key columns of all blocks; notes those whose types differ too much from table to table."""
-    try:
-        return pl.concat(keys, how="vertical_relaxed") if keys else pl.DataFrame()
-    except pl.exceptions.PolarsError:
-        for name in keys[0].columns:
-            types = list(dict.fromkeys(str(k[name].dtype) for k in keys))
-            if len(types) > 1:
-                problems.add(f"holds {' in one table and '.join(types)} in another", column=name)
-        return keys[0]
-
-
 def _settle(encoded: Encoded, fitted: Fitted, problems: Problems, *, targets: bool) -> None:
     """Columns with one value per series: check that it is one, and give it to the rows that lack it."""
     schema, rows = fitted.schema, encoded.rows
@@ -257,6 +244,8 @@ def _settle(encoded: Encoded, fitted: Fitted, problems: Problems, *, targets: bo
     names = list(schema.static)
     if grouped and schema.sequence.target_rows and targets:
         names += schema.targets
+    if not names:
+        return
     series, starts = rows.series(), rows.offsets[:-1]
     for name in names:
         wires = encoded.column(name)
@@ -300,7 +289,11 @@ def _index(encoded: Encoded, fitted: Fitted, *, training: bool, targets: bool) -
     index = sequence.index(encoded.rows, cells, training=training)
     if not targets or not len(index):
         return index
-    before = np.concatenate(([0], np.cumsum(real_targets(encoded, fitted).any(axis=1))))
+    real = np.asarray(real_targets(encoded, fitted).any(axis=1))
+    if real.all():
+        return index
+    before = np.zeros(len(real) + 1, dtype=index.start.dtype)
+    np.cumsum(real, dtype=before.dtype, out=before[1:])
     stop = index.ahead + (index.targets or index.length)
     return index.keep(before[stop] > before[index.ahead], "no target")
 

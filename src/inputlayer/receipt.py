@@ -70,7 +70,7 @@ def key_text(keys: pl.DataFrame) -> list[str]:
     texts = pl.all().cast(pl.String)
     if keys.width > 1:  # so that ("a|b", "c") and ("a", "b|c") stay two
         texts = texts.str.replace_all("\\", "\\\\", literal=True).str.replace_all("|", "\\|", literal=True)
-    return keys.select(pl.concat_str([texts], separator="|")).to_series().to_list()
+    return keys.select(pl.concat_str([texts], separator="|", ignore_nulls=True)).to_series().to_list()
 
 
 class ReceiptWriter:

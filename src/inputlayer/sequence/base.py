@@ -49,7 +49,7 @@ class Rows:
 
 @dataclass
 class Index:
-    """The sequences: start (S,), length (S,), ahead (S,) the first target row, series (S,), all int64.
+    """The sequences: start (S,), length (S,), ahead (S,) the first target row, series (S,), all int32 or int64.
 
     `targets` is how many rows from `ahead` on are targets: the horizon, 1, or 0 for "as many as there are steps".
     `skipped` counts, by reason, the sequences left out.
@@ -148,6 +148,19 @@ def positive(option: str, value: int, least: int = 1) -> None:
     """Refuse a count below `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise OptionError(f"{option}={value!r}: a whole number of at least {least} is needed")
+
+
+def check_names(order: object, by: object, *, needs_order: bool = False, needs_by: bool = False) -> None:
+    """Refuse names of columns that are none, that come twice, or that are too few."""
+    if not (isinstance(order, str) or (order is None and not needs_order)):
+        raise OptionError(f"order={order!r}: give the name of the column that orders the rows")
+    names = (by,) if isinstance(by, str) else by
+    if names is None and not needs_by:
+        return
+    if not isinstance(names, tuple) or not names or not all(isinstance(n, str) for n in names):
+        raise OptionError(f"by={by!r}: give the name of a column, or several")
+    if len({*names, order}) < len(names) + 1:
+        raise OptionError(f"by={by!r} names a column twice, or the one that orders the rows")
 
 
 def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

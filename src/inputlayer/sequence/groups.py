@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from inputlayer.sequence.base import Index, Rows, Sequence, positive
+from inputlayer.sequence.base import Index, Rows, Sequence, check_names, positive
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Groups(Sequence):
     def __post_init__(self) -> None:
         if isinstance(self.by, list):
             object.__setattr__(self, "by", tuple(self.by))
+        check_names(self.order, self.by, needs_by=True)
         if self.max_length is not None:
             positive("max_length", self.max_length)
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from inputlayer.errors import OptionError
-from inputlayer.sequence.base import Index, Rows, Sequence, positive, ranges
+from inputlayer.sequence.base import Index, Rows, Sequence, check_names, positive
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,12 @@ class Windows(Sequence):
     pad_short: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.by, list):
+            object.__setattr__(self, "by", tuple(self.by))
+        check_names(self.order, self.by, needs_order=True)
         positive("length", self.length)
         positive("horizon", self.horizon, 0)
         positive("stride", self.stride)
-        if isinstance(self.by, list):
-            object.__setattr__(self, "by", tuple(self.by))
         if self.max_gap is not None and self.gap_limit(timed=isinstance(self.max_gap, str | timedelta)) <= 0:
             raise OptionError(f"max_gap={self.max_gap!r}: a positive step is needed")
 
@@ -91,28 +92,36 @@ class Windows(Sequence):
 
     def index(self, rows: Rows, cells: np.ndarray | None, *, training: bool) -> Index:
         first, last = rows.offsets[:-1], rows.offsets[1:]
-        length, horizon = self.length, self.horizon
+        # More than there are rows is as good as any such number, and fits the small integers below.
+        length, horizon = min(self.length, rows.count + 1), self.horizon
         # `end` is one past the look-back; with a horizon the target starts there, without one it is the row before.
         lead = 0 if horizon else 1
         least = 1 if self.pad_short else length
         low = np.maximum(first + least, first + rows.context + lead)
         high = last - horizon
-        stride = self.stride if training else 1
+        stride = min(self.stride, rows.count + 1) if training else 1
         counts = np.maximum(0, (high - low) // stride + 1)
-        end = low.repeat(counts) + (ranges(np.zeros_like(counts), counts)) * stride
-        series = np.repeat(np.arange(len(first)), counts)
-        start = np.maximum(end - length, first[series])
-        index = Index(start, end - start, end - lead, series, self.target_rows)
+        # A million windows: as int64 these four arrays would be as large as a table of eight numbers.
+        whole = np.int32 if rows.count < 2**31 else np.int64
+        series: np.ndarray = np.repeat(np.arange(len(first), dtype=whole), counts)
+        end: np.ndarray = np.arange(len(series), dtype=whole)
+        end -= (np.cumsum(counts) - counts).astype(whole)[series]  # the number of the window in its series
+        end *= stride
+        end += low.astype(whole)[series]
+        start = end - whole(length)
+        if self.pad_short:
+            np.maximum(start, first.astype(whole)[series], out=start)
+        index = Index(start, end - start, end - whole(lead) if lead else end, series, self.target_rows)
         return self._drop_gaps(index, rows)
 
     def _drop_gaps(self, index: Index, rows: Rows) -> Index:
         if self.max_gap is None or rows.order is None or not len(index):
             return index
-        wide = np.zeros(rows.count + 1, dtype=np.int64)
+        wide = np.zeros(rows.count + 1, dtype=index.start.dtype)
         limit = self.gap_limit(timed=rows.timed)
         wide[1:-1] = np.diff(rows.order) > limit
         wide[rows.offsets] = 0  # the step from one series to the next is none
-        before = np.cumsum(wide)
+        before = np.cumsum(wide, dtype=wide.dtype, out=wide)
         stop = index.ahead + self.target_rows
         return index.keep(before[stop - 1] == before[index.start], "gap")
 

@@ -1,0 +1,123 @@
+"""Guessing: each kind with its reason, from the rows given and no others."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import inputlayer as il
+from inputlayer.errors import TableError
+from samples import panel, waves
+
+DAYS = pl.date_range(date(2024, 1, 1), date(2024, 12, 30), eager=True)
+
+
+def of(values: Any, **options: Any) -> tuple[Any, str]:
+    """The kind and the reason for a column of `values` beside a target."""
+    frame = pl.DataFrame(
+        {"day": DAYS[: len(values)], "c": values, "load": np.arange(len(values)) % 5 + 0.5}, strict=False
+    )
+    schema = il.infer(frame, "load", **options)
+    return schema.columns.get("c"), schema.reasons["c"]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "reason"),
+    [
+        ([1.5, 2.0, None] * 20, il.Number(), "numbers"),
+        ([1, 0, 1, None] * 15, il.Flag(), "only 0 and 1"),
+        ([True, False, None] * 20, il.Flag(), "true or false"),
+        (["yes", "no", None] * 20, il.Flag(), "only yes and no"),
+        (["N", "S", "W"] * 20, il.Category(), "text of 3 different values"),
+        (["2024-01-01", "2024-02-01"] * 30, il.Timestamp(), "text that reads as times"),
+        ([datetime(2024, 1, 1)] * 60, il.Timestamp(), "times"),
+        ([-9999.0, 3.0, 4.0] * 20, il.Number(sentinels=(-9999,)), "numbers; -9999 stands far from the rest"),
+        (list(range(60)), None, "left out: it counts the rows"),
+        ([7.0] * 60, None, "left out: always 7.0"),
+        ([None] * 60, None, "left out: no row has a value"),
+        ([f"note {i}" for i in range(60)], None, "left out: 60 different texts in 60 rows are no categories"),
+    ],
+)
+def test_kinds_are_guessed_with_a_reason(values: Any, kind: Any, reason: str) -> None:
+    found, why = of(values)
+    assert found == kind
+    assert why.startswith(reason)
+
+
+def test_a_rare_extreme_is_no_sentinel() -> None:
+    assert of([-99.0, *np.linspace(-50, 50, 59)])[0] == il.Number()
+    assert of([-99.0, -99.0, *np.linspace(-90, 50, 58)])[0] == il.Number()
+
+
+def test_series_are_told_apart_and_what_each_has_once_is_static() -> None:
+    schema = il.infer(panel((200, 150)), "load", length=24, horizon=3)
+    assert schema.sequence == il.Windows("time", 24, 3, by="site")
+    assert schema.columns["size"] == il.Number(role="static")
+    assert schema.columns["site"] == il.Category(role="static")
+    assert "times repeat, but not within one 'site'" in schema.reasons["sequence"]
+
+
+def test_the_length_follows_the_clock() -> None:
+    hours = pl.DataFrame(
+        {"t": [datetime(2024, 1, 1) + timedelta(hours=h) for h in range(3000)], "y": np.arange(3000.0)}
+    )
+    assert il.infer(hours, "y").sequence == il.Windows("t", 168)
+    assert il.infer(pl.DataFrame({"t": DAYS, "y": np.arange(365.0)}), "y").sequence == il.Windows("t", 30)
+    assert il.infer(pl.DataFrame({"t": DAYS, "y": np.arange(365.0)})[:50], "y").sequence == il.Windows("t", 5)
+
+
+def test_rows_that_nothing_orders_are_samples() -> None:
+    schema = il.infer({"x": [1.5, 2.5, 3.5] * 20, "label": ["a", "b", "a"] * 20}, "label")
+    assert schema.sequence == il.Cells()
+    assert schema.columns["label"] == il.Category()
+    assert "no column orders the rows" in schema.reasons["sequence"]
+
+
+def test_lists_are_steps() -> None:
+    schema = il.infer(waves(), "score")
+    assert schema.sequence == il.Cells(steps="wave")
+    assert schema.columns["wave"] == il.Series()
+    wide = il.infer(il.from_array(np.zeros((9, 5, 3)), "sample time feature", y=np.arange(9.0) ** 2), "y")
+    assert wide.columns["x"] == il.Series(channels=3, axes="time channel")
+
+
+def test_a_row_counter_orders_where_windows_are_asked_for() -> None:
+    frame = {"n": list(range(40)), "y": [float(i % 7) for i in range(40)]}
+    assert il.infer(frame, "y", length=5).sequence == il.Windows("n", 5)
+    assert il.infer(frame, "y", horizon=2).sequence == il.Windows("n", 4, 2)
+    with pytest.raises(TableError, match="windows were asked for, and no column orders the rows"):
+        il.infer({"x": [1.5, 1.2] * 20, "y": [2.0, 3.0] * 20}, "y", length=5)
+
+
+def test_only_the_rows_given_are_read() -> None:
+    # New categories, sentinels and gaps behind the training part change no guess made from it.
+    frame = panel((200,))
+    train, *_ = il.split(frame, il.infer(frame[:120], "load", length=24))
+    late = frame[120:].with_columns(load=pl.lit(-9999.0), wind=pl.lit("x"))
+    again, *_ = il.split(pl.concat([frame[:120], late]), il.infer(frame[:120], "load", length=24))
+    assert il.infer(train, "load", length=24) == il.infer(again, "load", length=24)
+
+
+def test_the_guess_can_be_fitted() -> None:
+    schema = il.infer(panel((200, 150)), "load", length=12, horizon=2)
+    assert il.InputLayer(schema).fit(panel((200, 150))).width > 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": "laod"}, r"column 'laod': is missing from the table. Did you mean 'load'\?"),
+        ({"target": "load", "order": "when", "by": "who"}, "(?s)'when': is missing.*'who': is missing"),
+        ({"target": "none"}, "column 'none': is the target, and none of the first rows has a value"),
+    ],
+)
+def test_what_cannot_be_guessed_is_said(options: dict[str, Any], message: str) -> None:
+    frame = panel().with_columns(none=pl.lit(None, pl.Float64))
+    with pytest.raises(TableError, match=message):
+        il.infer(frame, **options)
+    with pytest.raises(TableError, match="the table has no rows"):
+        il.infer(panel().clear(), "load")
