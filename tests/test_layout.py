@@ -18,7 +18,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "inputlayer"
 # its files: they see their `base.py` (and what SHARED names), never each other; its `__init__.py` sees all of them.
 ROAD = [
     "errors.py", "progress.py", "store.py", "graph.py", "files.py", "table.py", "statistics.py",
-    "times.py", "scales.py", "filling.py", "columns/", "sequence/", "schema.py", "infer.py", "split.py",
+    "times.py", "tokens.py", "pieces.py", "word_vectors.py",
+    "scales.py", "filling.py", "columns/", "sequence/", "schema.py", "infer.py", "split.py",
     "blocks.py", "receipt.py", "fit.py", "order.py", "encode.py", "batch.py",
     "stages/", "layer.py", "bodies/", "heads/", "network.py", "checkpoint.py", "run.py", "training.py",
     "scores.py", "forecast.py", "prediction.py",
@@ -28,7 +29,11 @@ ROAD = [
 ]  # fmt: skip
 
 # Files at the front of a folder, in order, where `base.py` alone does not do.
-SHARED: dict[str, list[str]] = {"bodies/": ["dense.py", "recurrent.py"], "report/": ["summary.py"]}
+SHARED: dict[str, list[str]] = {
+    "bodies/": ["dense.py", "recurrent.py"],
+    "report/": ["summary.py"],
+    "checks/": ["columns.py"],
+}
 
 FILE_LINES = 300
 FUNCTION_LINES = 40

@@ -34,7 +34,7 @@ _NAMES = {
         "TableError",
     ),
     "table": ("Table", "from_array", "read"),
-    "columns": ("Category", "Flag", "Number", "Series", "Timestamp"),
+    "columns": ("Category", "Flag", "Number", "Series", "Text", "Timestamp"),
     "sequence": ("Cells", "Groups", "Windows"),
     "schema": ("Schema",),
     "infer": ("infer",),
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from inputlayer.columns import Flag as Flag
     from inputlayer.columns import Number as Number
     from inputlayer.columns import Series as Series
+    from inputlayer.columns import Text as Text
     from inputlayer.columns import Timestamp as Timestamp
     from inputlayer.errors import ArtefactError as ArtefactError
     from inputlayer.errors import InputLayerError as InputLayerError

@@ -7,10 +7,14 @@ which example, and how. They need the packages onnx and onnxruntime.
 from __future__ import annotations
 
 from inputlayer.checks.base import ContractError, named, require
-from inputlayer.checks.columns import COLUMN_LAWS
+from inputlayer.checks.columns import CELL_LAWS
+from inputlayer.checks.pooled import check_pooled_cells
 from inputlayer.checks.stages import STAGE_LAWS
 from inputlayer.columns.base import Column
 from inputlayer.stages.base import Stage
+
+COLUMN_LAWS = (*CELL_LAWS, check_pooled_cells)
+"""Every law of a column kind."""
 
 
 def check_column(kind: type[Column]) -> None:

@@ -37,7 +37,7 @@ def _cells(example: Example, cells: Sequence[Any]) -> pl.Series:
     return pl.Series(NAMES[0], list(cells), dtype=example.dtype, strict=example.dtype is not None)
 
 
-def _learn(example: Example, pieces: Sequence[Sequence[Any]] | None = None) -> Any:
+def learn(example: Example, pieces: Sequence[Sequence[Any]] | None = None) -> Any:
     """What is learnt of the example's training cells, at once or in pieces."""
     statistic, row, problems = None, 0, Problems()
     for cells in pieces or [example.train]:
@@ -49,7 +49,7 @@ def _learn(example: Example, pieces: Sequence[Sequence[Any]] | None = None) -> A
     return state
 
 
-def _encode(example: Example, cells: Sequence[Any], state: Any) -> Wires:
+def encode(example: Example, cells: Sequence[Any], state: Any) -> Wires:
     return example.column.encode(_take(example, cells).values, state)
 
 
@@ -60,10 +60,10 @@ def _entries(wires: Wires) -> dict[str, np.ndarray]:
 
 def check_wires_match_their_type(example: Example) -> None:
     """Dtype, shape and raggedness are those that `wires` states, for training and probe cells."""
-    state = _learn(example)
+    state = learn(example)
     types = example.column.wires(state)
     for cells in (example.train, example.probe):
-        wires = _encode(example, cells, state)
+        wires = encode(example, cells, state)
         require(list(wires) == list(types), f"wires {list(wires)}, not {list(types)}")
         for suffix, wire in wires.items():
             kind = types[suffix]
@@ -80,7 +80,7 @@ def check_wires_worked_by_hand(example: Example) -> None:
     """The probe's wires are those that the author worked out; a mistake that fits itself passes every other law."""
     if example.wires is None:
         return
-    wires = _encode(example, example.probe, _learn(example))
+    wires = encode(example, example.probe, learn(example))
     require(set(wires) == set(example.wires), f"wires {list(wires)}, by hand {list(example.wires)}")
     for suffix, wire in wires.items():
         wanted = list(example.wires[suffix])
@@ -94,31 +94,31 @@ def check_wires_worked_by_hand(example: Example) -> None:
 
 def check_rows_stand_alone(example: Example) -> None:
     """A row's wires depend on its own cell only, and reading them changes neither cells nor state."""
-    state = _learn(example)
-    whole = _encode(example, example.probe, state)
+    state = learn(example)
+    whole = encode(example, example.probe, state)
     for row in range(len(example.probe)):
-        alone = _encode(example, example.probe[row : row + 1], state)
+        alone = encode(example, example.probe[row : row + 1], state)
         for suffix, wire in whole.items():
             own = wire.flat[slice(*wire.offsets[row : row + 2])] if isinstance(wire, Ragged) else wire[row : row + 1]
             require_close(_entries(alone)[suffix], own, 0.0, f"row {row} alone, wire {suffix!r}")
-    for suffix, flat in _entries(_encode(example, example.probe, state)).items():
+    for suffix, flat in _entries(encode(example, example.probe, state)).items():
         require_close(flat, _entries(whole)[suffix], 0.0, f"encoded again, wire {suffix!r}")
 
 
 def check_missing_is_told_apart(example: Example) -> None:
     """A missing cell never fails and has the wires of no cell that is there; or it is noted, where a row needs one."""
-    column, state = example.column, _learn(example)
+    column, state = example.column, learn(example)
     gap = _take(example, [None])
     wires = column.encode(gap.values, state)
-    if any(isinstance(wire, Ragged) for wire in wires.values()):
-        require(len(gap.problems), "a row without a sequence is not noted")
+    if len(gap.problems):
+        ragged = any(isinstance(wire, Ragged) for wire in wires.values())
+        require(ragged, f"a missing cell is noted: {[str(p) for p in gap.problems]}")
         return
-    require(not len(gap.problems), f"a missing cell is noted: {[str(p) for p in gap.problems]}")
     require(column.missing(wires).tolist() == [True], "missing() does not know a missing cell")
     untyped = column.encode(column.accept(pl.Series([None, None]), Where(NAMES[0], 0, Problems())), state)
     require(column.missing(untyped).all(), "missing() does not know the cells of a column of nulls")
     for cells in (example.train, example.probe):
-        known = ~column.missing(_encode(example, cells, state))
+        known = ~column.missing(encode(example, cells, state))
         cut = _cells(example, cells).is_null().to_numpy()
         require(not (known & cut).any(), "a null has the wires of a cell that is there")
         require(
@@ -128,13 +128,13 @@ def check_missing_is_told_apart(example: Example) -> None:
 
 def check_merge_equals_whole(example: Example) -> None:
     """Learning in pieces, cut anywhere, gives what learning at once gives; the same pieces give the same."""
-    whole, cells = _learn(example), example.train
+    whole, cells = learn(example), example.train
     for cut in range(1, len(cells)):
-        apart = _learn(example, [cells[:cut], cells[cut:]])
+        apart = learn(example, [cells[:cut], cells[cut:]])
         _require_same_state(apart, whole, MERGED, f"cut before row {cut}")
-    one_by_one = _learn(example, [cells[i : i + 1] for i in range(len(cells))])
+    one_by_one = learn(example, [cells[i : i + 1] for i in range(len(cells))])
     _require_same_state(one_by_one, whole, MERGED, "row by row")
-    _require_same_state(_learn(example), whole, 0.0, "learnt again")
+    _require_same_state(learn(example), whole, 0.0, "learnt again")
 
 
 def _require_same_state(found: Any, wanted: Any, tolerance: float, what: str) -> None:
@@ -156,7 +156,7 @@ def _require_same_state(found: Any, wanted: Any, tolerance: float, what: str) ->
 
 def check_back_undoes_encode(example: Example) -> None:
     """`back` gives what was encoded: numbers within the stated tolerance, labels that have the same codes."""
-    column, state = example.column, _learn(example)
+    column, state = example.column, learn(example)
     if not column.invertible:
         return
     values = _take(example, example.train).values
@@ -176,7 +176,7 @@ def check_back_undoes_encode(example: Example) -> None:
 
 def check_description_and_options(example: Example) -> None:
     """`describe` gives JSON without NaN, and `options` make the same column again."""
-    told = example.column.describe(_learn(example))
+    told = example.column.describe(learn(example))
     require(told, "describe gives nothing")
     require_json(told, "describe")
     again = type(example.column)(**json.loads(json.dumps(example.column.options())))
@@ -195,18 +195,18 @@ def _batched(entries: dict[str, np.ndarray], batch: int, length: int) -> dict[st
     return {wire_name(name, suffix): entry for name in NAMES for suffix, entry in shaped.items()}
 
 
-def _apply(module: ColumnModule, wires: dict[str, np.ndarray]) -> Part:
+def apply(module: ColumnModule, wires: dict[str, np.ndarray]) -> Part:
     part: Part = module({name: torch.from_numpy(np.ascontiguousarray(wire)) for name, wire in wires.items()})
     return part
 
 
 def check_module_gives_what_it_names(example: Example) -> None:
     """The module's tensors are finite, as wide as its names say, and each weight has a gradient."""
-    state = _learn(example)
+    state = learn(example)
     module = _module(example, state)
     for cells in (example.train, example.probe, [*example.probe, example.train[0]]):
-        wires = _batched(_entries(_encode(example, cells, state)), 2, 5)
-        part = _apply(module, wires)
+        wires = _batched(_entries(encode(example, cells, state)), 2, 5)
+        part = apply(module, wires)
         widths = {"values": len(module.channels), "present": len(module.channels), "extras": len(module.extras)}
         for name, width in widths.items():
             tensor = getattr(part, name)
@@ -225,13 +225,13 @@ def check_module_gives_what_it_names(example: Example) -> None:
 
 def check_steps_see_no_later_ones(example: Example) -> None:
     """What comes after a step, padding or another sequence of the batch has no say in what the module makes of it."""
-    state = _learn(example)
-    module, entries = _module(example, state), _entries(_encode(example, [*example.train, *example.probe], state))
+    state = learn(example)
+    module, entries = _module(example, state), _entries(encode(example, [*example.train, *example.probe], state))
     wires = _batched(entries, 2, 6)
-    whole = _apply(module, wires)
+    whole = apply(module, wires)
     for length in (1, 4):
-        other = _apply(module, {n: np.concatenate([w[:1, :length], w[1:, : 6 - length]], 1) for n, w in wires.items()})
-        alone = _apply(module, {n: w[:1, :length] for n, w in wires.items()})
+        other = apply(module, {n: np.concatenate([w[:1, :length], w[1:, : 6 - length]], 1) for n, w in wires.items()})
+        alone = apply(module, {n: w[:1, :length] for n, w in wires.items()})
         for name in Part._fields:
             tensors = [getattr(part, name) for part in (whole, other, alone)]
             if tensors[0] is not None:
@@ -244,15 +244,19 @@ SIZES = ((1, 5), (3, 2))  # batch and length: a graph must hold for any
 
 def check_twin_encodes_the_same(example: Example) -> None:
     """The graph gives the same wires from raw values: exactly, or within the example's tolerance."""
-    column, state = example.column, _learn(example)
+    column, state = example.column, learn(example)
     cells = [*example.train, *example.probe]
     values = _take(example, cells).values
     dtype, trailing = column.onnx_input(state)
     raw = np.asarray(column.onnx_values(values, state))
-    require(raw.shape[1:] == trailing, f"onnx_values gives entries {raw.shape[1:]}, not {trailing}")
+    fixed = tuple(a if isinstance(b, str) else b for a, b in zip(raw.shape[1:], trailing, strict=False))
+    require(raw.shape[1:] == fixed, f"onnx_values gives entries {raw.shape[1:]}, not {trailing}")
     g = Graph()
     wires = column.onnx(g, g.input("raw", dtype, ("batch", "time", *trailing)), state)
     types = column.wires(state)
+    if "lengths" in wires and types[""].ragged:
+        _check_twin_pads_the_same(g, wires, raw, column.encode(values, state)[""], example.tolerance)
+        return
     for suffix, name in wires.items():
         g.output(f"wire {suffix}", name, types[suffix].dtype, ("batch", "time", *types[suffix].shape))
     require(list(wires) == list(types), f"the graph gives wires {list(wires)}, not {list(types)}")
@@ -265,10 +269,24 @@ def check_twin_encodes_the_same(example: Example) -> None:
             require_close(found[f"wire {suffix}"], wanted, example.tolerance, f"wire {suffix!r} of the graph")
 
 
+def _check_twin_pads_the_same(g: Graph, wires: dict[str, str], raw: np.ndarray, wire: Any, tolerance: float) -> None:
+    """The law where a raw cell holds several entries: they stand right-padded, and the graph says how many."""
+    shape = wire.flat.shape[1:]
+    g.output("wire", wires[""], wire.flat.dtype, ("batch", "time", "entries", *shape))
+    g.output("wire.lengths", wires["lengths"], np.int64, ("batch", "time"))
+    for batch, length in SIZES:
+        at = (np.arange(batch * length) % len(raw)).reshape(batch, length)
+        found = run_graph(g, {"raw": raw[at]})
+        require_close(found["wire.lengths"], wire.lengths[at], 0.0, "the graph's lengths")
+        for place, row in np.ndenumerate(at):
+            own = wire.flat[slice(*wire.offsets[row : row + 2])]
+            require_close(found["wire"][place][: len(own)], own, tolerance, f"the graph's entries of cell {row}")
+
+
 def check_twin_of_the_module(example: Example) -> None:
     """The graph makes the same parts of the wires as the module, at any batch size and length."""
-    state = _learn(example)
-    module, entries = _module(example, state), _entries(_encode(example, [*example.train, *example.probe], state))
+    state = learn(example)
+    module, entries = _module(example, state), _entries(encode(example, [*example.train, *example.probe], state))
     types, g = example.column.wires(state), Graph()
     inputs = {
         wire_name(name, suffix): g.input(wire_name(name, suffix), kind.dtype, ("batch", "time", *kind.shape))
@@ -281,7 +299,7 @@ def check_twin_of_the_module(example: Example) -> None:
             g.output(f"part {field}", name, bool if field == "present" else np.float32, ("batch", "time", field))
     for batch, length in SIZES:
         wires = _batched(entries, batch, length)
-        part, found = _apply(module, wires), run_graph(g, wires)
+        part, found = apply(module, wires), run_graph(g, wires)
         for field, tensor in part._asdict().items():
             require((tensor is None) == (f"part {field}" not in found), f"only one of graph and module gives {field}")
             if tensor is not None:
@@ -292,14 +310,14 @@ def check_twin_of_the_module(example: Example) -> None:
 
 def check_twin_of_the_way_back(example: Example) -> None:
     """The graph gives the same raw units, within 1e-9 of their size, or the same labels."""
-    column, state = example.column, _learn(example)
+    column, state = example.column, learn(example)
     if not column.invertible:
         return
     wire = column.wires(state)[""]
     if wire.dtype == "float32":
         y = np.random.default_rng(0).standard_normal((2, 3, *wire.shape)).astype(np.float32)
     else:
-        codes = _entries(_encode(example, example.train, state))[""].astype(np.int64) - column.first_class
+        codes = _entries(encode(example, example.train, state))[""].astype(np.int64) - column.first_class
         y = np.resize(codes[codes >= 0], (2, 3))
     wanted = np.array(column.back(y, state).tolist())  # labels by their own type, not as objects
     g = Graph()
@@ -311,13 +329,13 @@ def check_twin_of_the_way_back(example: Example) -> None:
 
 def check_state_is_kept(example: Example) -> None:
     """The state, packed into JSON and arrays as a file holds it and unpacked again, is the same."""
-    state = _learn(example)
+    state = learn(example)
     told, arrays = pack(state)
     again = unpack(type(state), json.loads(json.dumps(told, allow_nan=False)), arrays)
     _require_same_state(again, state, 0.0, "the state read again")
 
 
-COLUMN_LAWS: tuple[Callable[[Example], None], ...] = (
+CELL_LAWS: tuple[Callable[[Example], None], ...] = (
     check_wires_match_their_type,
     check_wires_worked_by_hand,
     check_rows_stand_alone,
@@ -332,4 +350,4 @@ COLUMN_LAWS: tuple[Callable[[Example], None], ...] = (
     check_twin_of_the_module,
     check_twin_of_the_way_back,
 )
-"""Every law of a column kind."""
+"""The laws of a column kind, but for that of pooled cells."""

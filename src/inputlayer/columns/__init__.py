@@ -7,12 +7,13 @@ from inputlayer.columns.category import Category
 from inputlayer.columns.flag import Flag
 from inputlayer.columns.number import Number
 from inputlayer.columns.series import Series
+from inputlayer.columns.text import Text
 from inputlayer.columns.timestamp import Timestamp
 
-KINDS: dict[str, type[Column]] = {kind.kind: kind for kind in (Number, Category, Flag, Timestamp, Series)}
+KINDS: dict[str, type[Column]] = {kind.kind: kind for kind in (Number, Category, Flag, Timestamp, Series, Text)}
 """Every kind by its name in files; what is not here, a file cannot name."""
 
-__all__ = ["KINDS", "Category", "Column", "Flag", "Number", "Series", "Timestamp", "register"]
+__all__ = ["KINDS", "Category", "Column", "Flag", "Number", "Series", "Text", "Timestamp", "register"]
 
 
 def register(kind: type[Column]) -> type[Column]:
