@@ -10,7 +10,7 @@ import numpy as np
 from inputlayer.baselines import Baselines
 from inputlayer.batch import Batches
 from inputlayer.encode import Encoded, encode
-from inputlayer.errors import SeenRowsError
+from inputlayer.errors import SeenRowsError, listed
 from inputlayer.heads import Classes, Regression
 from inputlayer.network import Network
 from inputlayer.prediction import outputs, truth
@@ -117,12 +117,15 @@ def check_unseen(seen: Receipt, given: Receipt) -> None:
     count, names = seen.overlap(given)
     if not count:
         return
-    named = [n for n in names if n]
-    what = f"series {', '.join(map(repr, named[:5]))}" if named else "rows" if seen.keys else f"{count} sequences"
-    where = "lie in the time range that the model was fitted on" if seen.keys else "were among those fitted on"
+    if seen.keys:
+        named = [n for n in names if n]
+        what = f"series {listed(named)}" if named else "rows"
+        what += " of this table lie in the time range that the model was fitted on"
+    else:  # known by their content, so that a held-out twin of a training sequence counts too
+        what = f"{count} of this table's {given.sequences} sequences were fitted on, or are exactly like one that was"
     raise SeenRowsError(
-        f"{what} of this table {where}, so a score would flatter the model. Evaluate on held-out rows (il.split),"
-        " or pass allow_seen=True to score them all the same."
+        f"{what}, so a score would flatter the model. Evaluate on held-out rows (il.split), or pass allow_seen=True to"
+        " score them all the same."
     )
 
 
