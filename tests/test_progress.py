@@ -58,6 +58,16 @@ def test_only_the_outer_bar_is_drawn() -> None:
     assert "Reading" not in screen.getvalue()
 
 
+@pytest.mark.parametrize("drawn", [False, True])
+def test_an_inner_bar_waits_for_no_outer_one_that_is_not_drawn(drawn: bool) -> None:
+    with redirect_stderr(Terminal()) as screen, progress("Training", 1) as advance:
+        if drawn:
+            advance(0)
+        with progress("Reading", 1, inner=True) as step:
+            step(1)
+    assert ("Reading" in screen.getvalue()) is not drawn
+
+
 def test_standard_output_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
     with redirect_stderr(Terminal()) as screen, progress("Training", 1) as advance:
         advance(1)

@@ -34,7 +34,7 @@ _NAMES = {
         "TableError",
     ),
     "table": ("Table", "from_array", "read"),
-    "columns": ("Category", "Flag", "Number", "Series", "Text", "Timestamp"),
+    "columns": ("Audio", "Category", "Flag", "Image", "Number", "Series", "Text", "Timestamp", "Vector"),
     "sequence": ("Cells", "Groups", "Windows"),
     "schema": ("Schema",),
     "infer": ("infer",),
@@ -54,12 +54,15 @@ __all__ = sorted(_HOME)  # one list of the public names, above
 if TYPE_CHECKING:
     from inputlayer.bodies import LSTM as LSTM
     from inputlayer.bodies import Dense as Dense
+    from inputlayer.columns import Audio as Audio
     from inputlayer.columns import Category as Category
     from inputlayer.columns import Flag as Flag
+    from inputlayer.columns import Image as Image
     from inputlayer.columns import Number as Number
     from inputlayer.columns import Series as Series
     from inputlayer.columns import Text as Text
     from inputlayer.columns import Timestamp as Timestamp
+    from inputlayer.columns import Vector as Vector
     from inputlayer.errors import ArtefactError as ArtefactError
     from inputlayer.errors import InputLayerError as InputLayerError
     from inputlayer.errors import MissingExtraError as MissingExtraError

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _DELAY = 1.0  # seconds of work before a bar is worth a look
 
 _silent: ContextVar[bool] = ContextVar("_silent", default=False)
+_outer: ContextVar[_Bar | None] = ContextVar("_outer", default=None)
 
 
 @contextmanager
@@ -32,23 +33,27 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def progress(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def progress(title: str, total: int | None, *, inner: bool = False) -> Iterator[Callable[[int], None]]:
     """Give a function to call with the number of units done since its last call.
 
     A bar appears on standard error once the work has taken a second, and goes when it ends. Nothing is written where
     standard error is no terminal, inside `quiet`, or inside another `progress`: the outer one counts all of the work.
-    `total` is the number of units, or None where it is not known beforehand.
+    `total` is the number of units, or None where it is not known beforehand. With `inner` the bar also appears inside
+    another one that is not drawn yet: for steps of the outer one that take long themselves.
 
     >>> with progress("Learning statistics", total=3) as advance:
     ...     for _ in range(3):
     ...         advance(1)
     """
-    bar = _Bar(title, total, shown=not _silent.get() and sys.stderr is not None and sys.stderr.isatty())
-    with quiet():
-        try:
-            yield bar.advance
-        finally:
-            bar.close()
+    outer = _outer.get()
+    free = outer is None or (inner and not outer.drawn)
+    bar = _Bar(title, total, shown=free and not _silent.get() and sys.stderr is not None and sys.stderr.isatty())
+    token = _outer.set(bar)
+    try:
+        yield bar.advance
+    finally:
+        _outer.reset(token)
+        bar.close()
 
 
 class _Bar:
@@ -58,6 +63,10 @@ class _Bar:
         self._done = 0
         self._start_at = time.monotonic() + _DELAY if shown else float("inf")
         self._drawn: tuple[Progress, TaskID] | None = None
+
+    @property
+    def drawn(self) -> bool:
+        return self._drawn is not None
 
     def advance(self, units: int) -> None:
         self._done += units

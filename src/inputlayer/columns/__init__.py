@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from inputlayer.columns.audio import Audio
 from inputlayer.columns.base import Column
 from inputlayer.columns.category import Category
 from inputlayer.columns.flag import Flag
+from inputlayer.columns.image import Image
 from inputlayer.columns.number import Number
 from inputlayer.columns.series import Series
 from inputlayer.columns.text import Text
 from inputlayer.columns.timestamp import Timestamp
+from inputlayer.columns.vector import Vector
 
-KINDS: dict[str, type[Column]] = {kind.kind: kind for kind in (Number, Category, Flag, Timestamp, Series, Text)}
+KINDS: dict[str, type[Column]] = {
+    kind.kind: kind for kind in (Number, Category, Flag, Timestamp, Series, Text, Vector, Audio, Image)
+}
 """Every kind by its name in files; what is not here, a file cannot name."""
 
-__all__ = ["KINDS", "Category", "Column", "Flag", "Number", "Series", "Text", "Timestamp", "register"]
+__all__ = ["KINDS", "Audio", "Category", "Column", "Flag", "Image", "Number", "Series", "Text", "Timestamp", "Vector", "register"]
 
 
 def register(kind: type[Column]) -> type[Column]:

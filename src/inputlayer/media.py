@@ -1,0 +1,209 @@
+"""Cells that hold a sound or a picture each, as a path, as the bytes of a file, or as numbers; read by a pool."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+import polars as pl
+
+from inputlayer.progress import progress
+
+if TYPE_CHECKING:
+    from inputlayer.columns.base import Where
+
+T = TypeVar("T")
+
+_WORKERS = max(2, min(8, os.cpu_count() or 1))
+_SHOWN = 60  # characters of a path in a message
+
+
+class UnreadableError(Exception):
+    """One cell cannot be read: `what` is wrong with it, and what to do. Never leaves this package."""
+
+    def __init__(self, what: str, remedy: str = "Correct these cells, or leave the rows out.") -> None:
+        self.what, self.remedy = what, remedy
+        super().__init__(what)
+
+
+@dataclass(frozen=True)
+class Media:
+    """The cells of one block, not read yet: text (paths), binary, lists of numbers, lists of those, or null.
+
+    Where they come from goes with them, because what is wrong with a file shows only when it is read.
+    """
+
+    cells: pl.Series
+    where: Where
+
+    @classmethod
+    def of(
+        cls, values: pl.Series, where: Where, depths: tuple[int, ...], remedy: str, *, several: bool = False
+    ) -> Media:
+        """Take cells that are paths, bytes or numbers in lists of a depth among `depths`; note all others.
+
+        Empty text is missing. `several`: a cell is a list of paths or of bytes. `remedy` says what a cell should be.
+        """
+        files = (pl.List(pl.String), pl.List(pl.Binary)) if several else (pl.String, pl.Binary)
+        if values.dtype == pl.String:
+            values = values.set(values == "", None)
+        if values.dtype not in (*files, pl.Null) and _depth(values.dtype) not in depths:
+            where.add(f"holds {values.dtype}", values.is_not_null().to_numpy(), shown(values), remedy)
+            values = pl.Series(values.name, [None] * len(values), dtype=pl.Null)
+        return cls(values, where)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    @property
+    def missing(self) -> int:
+        """How many cells are null."""
+        return self.cells.null_count()
+
+    def read(self, reader: Callable[[Any], T], title: str) -> Iterator[T | None]:
+        """What `reader` makes of each cell, in the order of the rows; None of a null, or of a cell it cannot read.
+
+        `reader` takes a path as text, bytes, an array, or a list of those, and may raise `UnreadableError`, which is
+        noted with the row: all bad cells of the block, once it has been read through. Few cells are held at a time.
+        """
+        found = _Found()
+        with progress(title, len(self.cells), inner=True) as advance:
+            for row, made in enumerate(_pooled(self._cells(), lambda cell: _attempt(reader, cell))):
+                advance(1)
+                if isinstance(made, UnreadableError):
+                    found.add(row, made)
+                yield None if isinstance(made, UnreadableError) else made
+        found.note(self)
+
+    def check(self, reader: Callable[[Any], T], title: str) -> None:
+        """Read all cells to note what is wrong with them, and keep nothing."""
+        for _ in self.read(reader, title):
+            pass
+
+    def _cells(self) -> Iterator[Any]:
+        if _depth(self.cells.dtype) < 1:
+            yield from self.cells if not self.cells.dtype.is_nested() else self.cells.to_list()
+            return
+        for row in range(len(self.cells)):
+            cell = self.cells[row]
+            yield None if cell is None else _array(cell)
+
+
+class _Found:
+    """Bad rows by what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str], list[int]] = {}
+
+    def add(self, row: int, error: UnreadableError) -> None:
+        self.rows.setdefault((error.what, error.remedy), []).append(row)
+
+    def note(self, media: Media) -> None:
+        for (what, remedy), rows in self.rows.items():
+            bad = np.zeros(len(media), bool)
+            bad[rows] = True
+            few = np.zeros(len(media), bool)
+            few[rows[:_FEW]] = True
+            media.where.add(what, bad, shown(media.cells, few), remedy)
+
+
+_FEW = 5  # bad cells of a block that are shown
+
+
+def _attempt(reader: Callable[[Any], T], cell: Any) -> T | UnreadableError | None:
+    if cell is None:
+        return None
+    try:
+        return reader(cell)
+    except UnreadableError as error:
+        return error
+
+
+def _pooled(cells: Iterator[Any], work: Callable[[Any], T]) -> Iterator[T]:
+    """`work` done on each cell by threads, in order; at most a few cells are in the making or waiting."""
+    waiting: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        try:
+            for cell in cells:
+                waiting.append(pool.submit(work, cell))
+                if len(waiting) > 2 * _WORKERS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for left in waiting:
+                left.cancel()
+
+
+def existing(name: str) -> Path:
+    """The path `name` if it is a file, else `UnreadableError`."""
+    path = Path(name)
+    try:
+        there = path.is_file()
+    except (OSError, ValueError):  # too long for a path, or a null byte in it
+        there = False
+    if not there:
+        raise UnreadableError("is no file that is there", "Paths count from the folder that the program runs in.")
+    return path
+
+
+def shown(cells: pl.Series, which: np.ndarray | None = None) -> pl.Series:
+    """Cells for a message, in one short line each; only those in the mask `which` are made."""
+    rows = range(len(cells)) if which is None else np.flatnonzero(which).tolist()
+    texts: list[str | None] = [None] * len(cells)
+    for row in rows:
+        texts[row] = _short(cells[row])
+    return pl.Series(cells.name, texts, dtype=pl.String)
+
+
+def _short(cell: Any) -> str | None:
+    if isinstance(cell, bytes):
+        return f"{len(cell)} bytes"
+    if isinstance(cell, pl.Series):
+        return f"a list of {len(cell)}"
+    text = str(cell)
+    return None if cell is None else text if len(text) <= _SHOWN else f"...{text[3 - _SHOWN :]}"
+
+
+def _depth(dtype: Any) -> int:
+    """How many lists lie around the numbers of a type; -1 if there are no numbers."""
+    depth = 0
+    while isinstance(dtype, pl.List | pl.Array):
+        depth, dtype = depth + 1, dtype.inner
+    return depth if dtype.is_numeric() or dtype == pl.Null else -1
+
+
+def _array(cell: pl.Series) -> np.ndarray:
+    """A cell of numbers as float64, NaN for null; an array of objects where its lists differ in length."""
+    if cell.dtype.is_nested():
+        lists = cell.to_list()
+        try:
+            return np.asarray(lists, dtype=np.float64)
+        except (TypeError, ValueError):
+            return np.asarray(["uneven"], dtype=object)
+    return np.asarray(cell.cast(pl.Float64).fill_null(np.nan).to_numpy())
+
+
+class Held(Generic[T]):
+    """Things gathered until they weigh enough to be worked on at once."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.weight = limit, 0
+        self.things: list[T] = []
+
+    def add(self, thing: T, weight: int) -> bool:
+        """Take one more; whether there is enough now."""
+        self.things.append(thing)
+        self.weight += weight
+        return self.weight >= self.limit
+
+    def take(self) -> list[T]:
+        """All that is held, which is nothing afterwards."""
+        things, self.things, self.weight = self.things, [], 0
+        return things
