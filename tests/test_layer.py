@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import inputlayer as il
+from inputlayer.batch import Batches
 from inputlayer.errors import NotFittedError, OptionError
 from samples import ROADS, panel, windows
 
@@ -136,3 +140,37 @@ def test_a_target_is_an_input_only_by_its_past(horizon: int) -> None:
         schema, table = ROADS[road]
         plan = il.InputLayer(schema).fit(table).plan
         assert not set(schema.targets) & {*plan.channels, *plan.extras, *plan.static}
+
+
+ODD: dict[pl.DataType, list[Any]] = {
+    pl.Float64(): [None, 1e30, -1e30, 0.0],
+    pl.String(): [None, "", "never seen", "N"],
+    pl.Boolean(): [None, True],
+}
+
+
+@pytest.mark.parametrize("road", ROADS)
+@settings(max_examples=8)
+@given(data=st.data())
+def test_missing_and_unseen_values_never_fail(road: str, data: st.DataObject) -> None:
+    schema, frame = ROADS[road]
+    layer = fitted(road)
+    inputs = [n for n in schema.inputs if frame.schema[n] in ODD and schema.columns[n].role != "static"]
+    for name in data.draw(st.lists(st.sampled_from(inputs), min_size=1, unique=True)):
+        value = data.draw(st.sampled_from(ODD[frame.schema[name]]))
+        rows = data.draw(st.sets(st.integers(0, frame.height - 1)))
+        odd = pl.int_range(pl.len()).is_in(list(rows))
+        frame = frame.with_columns(
+            pl.when(odd).then(pl.lit(value, frame.schema[name])).otherwise(pl.col(name)).alias(name)
+        )
+    (batch,) = Batches(layer.encoded(frame, targets=False), layer.learnt, 10_000, targets=False)
+    with torch.inference_mode():
+        seen = layer(batch)
+    assert torch.isfinite(seen.x).all()
+    assert torch.isfinite(seen.future).all()
+
+
+@cache
+def fitted(road: str) -> il.InputLayer:
+    schema, frame = ROADS[road]
+    return il.InputLayer(schema, [] if road == "cells" else [il.InstanceNorm("standard")]).fit(frame)
