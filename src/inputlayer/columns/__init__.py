@@ -18,7 +18,20 @@ KINDS: dict[str, type[Column]] = {
 }
 """Every kind by its name in files; what is not here, a file cannot name."""
 
-__all__ = ["KINDS", "Audio", "Category", "Column", "Flag", "Image", "Number", "Series", "Text", "Timestamp", "Vector", "register"]
+__all__ = [
+    "KINDS",
+    "Audio",
+    "Category",
+    "Column",
+    "Flag",
+    "Image",
+    "Number",
+    "Series",
+    "Text",
+    "Timestamp",
+    "Vector",
+    "register",
+]
 
 
 def register(kind: type[Column]) -> type[Column]:

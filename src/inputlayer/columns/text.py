@@ -337,12 +337,12 @@ class Text(Column):
 class _Embeddings(ColumnModule):
     """One embedding per column; extras are named ``review[0]``, ``review[1]``, ..."""
 
-    def __init__(self, states: Mapping[str, TextState]) -> None:
+    def __init__(self, states: Mapping[str, TextState], pooled: bool = False) -> None:
         super().__init__()
         self.columns = tuple(states)
         self.extras = tuple(f"{name}[{i}]" for name, state in states.items() for i in range(state.width))
         # A list, not a ModuleDict: column names may hold dots, which module names cannot.
-        self.tables = nn.ModuleList(_table(state) for state in states.values())
+        self.tables = nn.ModuleList(_table(state, pooled) for state in states.values())
         for i, state in enumerate(states.values()):
             share = torch.tensor(state.counts, dtype=torch.float64)
             self.register_buffer(f"share_{i}", (share / share.sum()).float(), persistent=False)
@@ -392,7 +392,7 @@ class TextPool(_Embeddings):
     """
 
     def __init__(self, states: Mapping[str, TextState]) -> None:
-        super().__init__(states)
+        super().__init__(states, pooled=True)
         self.flagged = [i for i, state in enumerate(states.values()) if state.missing]
         self.extras += tuple(f"{self.columns[i]} missing" for i in self.flagged)
 
@@ -423,12 +423,16 @@ class TextPool(_Embeddings):
         return TwinPart(extras=g("Concat", *parts, *flags, axis=-1))
 
 
-def _table(state: TextState) -> nn.Embedding:
-    """An embedding whose rows have a length of about 1, or the spread of the given vectors; the row of 0 is zero."""
+def _table(state: TextState, pooled: bool) -> nn.Embedding:
+    """An embedding whose rows, or whose means over a cell of usual length, have a length of about 1.
+
+    So that a text weighs as much as one scaled number. Given vectors stay as they are, and set the others' spread.
+    """
     table = nn.Embedding(FIRST + len(state.words), state.width, padding_idx=MISSING)
-    spread = float(state.vectors.std()) if len(state.known) else 0.0
+    usual = state.tokens / max(1, state.cells - state.missing) if pooled else 1.0
+    spread = float(state.vectors.std()) if len(state.known) else (usual / state.width) ** 0.5
     with torch.no_grad():
-        table.weight.normal_(std=spread or state.width**-0.5)
+        table.weight.normal_(std=spread)
         table.weight[:FIRST] = 0
         if state.known:
             table.weight[torch.tensor(state.known) + FIRST] = torch.from_numpy(state.vectors)
