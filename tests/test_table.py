@@ -263,7 +263,6 @@ def test_a_file_that_is_none_of_ours_is_refused(name: str, match: str, tmp_path:
 @pytest.mark.parametrize("suffix", ["parquet", "arrow"])
 def test_files_are_read_in_pieces(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inputlayer.table.BLOCK", 4)
-    monkeypatch.setattr("inputlayer.table._PIECE", 10)
     frame = pl.DataFrame({"i": range(23), "x": [float("nan") if i % 5 == 0 else float(i) for i in range(23)]})
     path = tmp_path / f"t.{suffix}"
     frame.write_parquet(path, row_group_size=7) if suffix == "parquet" else frame.write_ipc(path)

@@ -122,7 +122,7 @@ class Batches:
     @property
     def length(self) -> Tensor:
         """Steps of each sequence, (S,)."""
-        return torch.from_numpy(self.index.length)
+        return torch.from_numpy(np.ascontiguousarray(self.index.length))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration takes."""
@@ -148,8 +148,11 @@ class Batches:
 
     def padding(self) -> float:
         """The share of steps that are padding, over one epoch."""
-        held = sum(int(self.length[b].max()) * len(b) for b in self._order())
-        return 1.0 - int(self.index.length.sum()) / held if held else 0.0
+        if not self.uneven:
+            return 0.0
+        length = self.length
+        held = sum(int(length[b].max()) * len(b) for b in self._order())
+        return 1.0 - int(length.sum()) / held
 
     def gather(self, chosen: Tensor) -> Batch:
         """The batch of the sequences numbered `chosen`, (B,) int64."""

@@ -181,7 +181,8 @@ class InputLayer(nn.Module):
         for name, ragged in encoded.ragged.items():
             wires[name], wires[f"{name}.lengths"] = ragged.flat, ragged.lengths
         index = encoded.index
-        wires |= {"sequence.start": index.start, "sequence.length": index.length, "sequence.target": index.ahead}
+        places = {"start": index.start, "length": index.length, "target": index.ahead}
+        wires |= {f"sequence.{place}": array.astype(np.int64) for place, array in places.items()}
         return wires
 
     def encoded(self, table: Any, context: Any = (), **options: Any) -> Encoded:

@@ -19,7 +19,6 @@ from inputlayer.errors import OptionError, Problem, TableError, listed, nearest,
 from inputlayer.files import MISSING, open_files, reported
 
 BLOCK = 65_536  # rows; the fitted half is cut into these, so the same rows give the same bytes
-_PIECE = 2**21  # cells that are read at once from a file that can be read in pieces
 
 Step = Callable[[Any], Any]  # what is done to a polars frame, eager or lazy
 
@@ -113,10 +112,8 @@ class _Part:
             yield from frame.iter_slices(rows)
         elif self.pieces:
             # polars reads ahead by whole row groups; asked for piece after piece, it holds a bounded number of rows.
-            nested = any(self.schema[name].is_nested() for name in columns)
-            size = BLOCK if nested else max(BLOCK, _PIECE // max(1, len(columns)))
-            for start in range(0, self._count(self.base), size):
-                piece = replace(self, base=self.base.slice(start, size)).frame
+            for start in range(0, self._count(self.base), BLOCK):
+                piece = replace(self, base=self.base.slice(start, BLOCK)).frame
                 yield from piece.lazy().select(columns).collect().iter_slices(rows)
         else:
             yield from frame.collect_batches(chunk_size=rows, maintain_order=True)

@@ -49,7 +49,8 @@ class Rows:
 
 @dataclass
 class Index:
-    """The sequences: start (S,), length (S,), ahead (S,) the first target row, series (S,), all int32 or int64.
+    """The sequences: start (S,), length (S,), ahead (S,) the first target row, series (S,), all int32 or int64;
+    where all sequences share a value, it may be a view of one number.
 
     `targets` is how many rows from `ahead` on are targets: the horizon, 1, or 0 for "as many as there are steps".
     `skipped` counts, by reason, the sequences left out.
@@ -70,7 +71,9 @@ class Index:
         if mask.all():
             return self
         skipped = {**self.skipped, reason: self.skipped.get(reason, 0) + int((~mask).sum())}
-        return Index(self.start[mask], self.length[mask], self.ahead[mask], self.series[mask], self.targets, skipped)
+        count = np.array([mask.sum()])
+        length, series = (repeated(a[:1], count) if a.strides == (0,) else a[mask] for a in (self.length, self.series))
+        return Index(self.start[mask], length, self.ahead[mask], series, self.targets, skipped)
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,15 @@ def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     total = int(counts.sum())
     firsts = np.repeat(starts - np.concatenate(([0], np.cumsum(counts)[:-1])), counts)
     return firsts + np.arange(total)
+
+
+def repeated(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """`np.repeat`; of a single value, a view that takes no memory.
+
+    >>> repeated(np.array([4]), np.array([3])).tolist()
+    [4, 4, 4]
+    """
+    return np.broadcast_to(values, counts) if len(values) == 1 else np.repeat(values, counts)
 
 
 def as_names(by: str | Many[str] | None) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from inputlayer.errors import OptionError
-from inputlayer.sequence.base import Index, Rows, Sequence, check_names, positive
+from inputlayer.sequence.base import Index, Rows, Sequence, check_names, positive, repeated
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Windows(Sequence):
         counts = np.maximum(0, (high - low) // stride + 1)
         # A million windows: as int64 these four arrays would be as large as a table of eight numbers.
         whole = np.int32 if rows.count < 2**31 else np.int64
-        series: np.ndarray = np.repeat(np.arange(len(first), dtype=whole), counts)
+        series = repeated(np.arange(len(first), dtype=whole), counts)
         end: np.ndarray = np.arange(len(series), dtype=whole)
         end -= (np.cumsum(counts) - counts).astype(whole)[series]  # the number of the window in its series
         end *= stride
@@ -111,7 +111,10 @@ class Windows(Sequence):
         start = end - whole(length)
         if self.pad_short:
             np.maximum(start, first.astype(whole)[series], out=start)
-        index = Index(start, end - start, end - whole(lead) if lead else end, series, self.target_rows)
+            lengths = end - start
+        else:
+            lengths = repeated(np.array([length], dtype=whole), np.array([len(end)]))
+        index = Index(start, lengths, end - whole(lead) if lead else end, series, self.target_rows)
         return self._drop_gaps(index, rows)
 
     def _drop_gaps(self, index: Index, rows: Rows) -> Index:
