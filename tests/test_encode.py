@@ -74,6 +74,18 @@ def test_duplicate_times_are_shown_with_both_rows() -> None:
     assert "(row 3 = '2024-01-01 03:00:00', row 12 = '2024-01-01 03:00:00')" in str(found.value)
 
 
+def test_rows_that_stand_in_the_context_too_are_told_apart() -> None:
+    frame = panel((40, 25))
+    own, context = frame[20:40], frame[:22]
+    with pytest.raises(
+        TableError, match=r"row of the context has too, in the same series \(row 0 = .*, row 1 = [^)]*\)"
+    ):
+        encode(fitted(), Table.of(own), [Table.of(context)])
+    doubled = pl.concat([frame[:20], frame[7:8]])
+    with pytest.raises(TableError, match=r"twice in one series of the context \(row 7 = .*07:00:00', row 20 = [^)]*\)"):
+        encode(fitted(), Table.of(own), [Table.of(doubled)])
+
+
 def test_without_by_the_message_asks_for_it() -> None:
     schema = il.Schema({"load": il.Number()}, il.Windows("time", 3), target="load")
     learnt = fit(schema, Table.of(panel((9,))))

@@ -169,6 +169,13 @@ def test_a_failed_fit_leaves_nothing_behind() -> None:
     assert model.layer.learnt.receipt.rows == 65
 
 
+def test_an_unknown_option_is_named_with_the_nearest() -> None:
+    model, frame = fresh()
+    model.fit(frame, epochs=0)
+    with pytest.raises(OptionError, match=r"continue_fit has no option 'epoch'. Did you mean 'epochs'\?"):
+        model.continue_fit(frame, epoch=3)
+
+
 def test_problems_of_both_tables_come_in_one_message() -> None:
     model, frame = fresh()
     bad = frame.with_columns(load=pl.lit("x"))

@@ -152,6 +152,7 @@ class _Writer:
         self.order: np.ndarray | None = None
         self.keys: list[pl.DataFrame] = []
         self.context: np.ndarray | None = None
+        self.own = 0  # rows before those of the context
         self.receipt = ReceiptWriter(schema)
         self.timed: bool | None = None
 
@@ -174,6 +175,7 @@ class _Writer:
             self._place_order(block.order, rows)
         self.keys.append(block.frame.select(self.fitted.schema.sequence.by_names))
         if context:
+            self.own = rows.start if self.context is None else self.own
             self.context = np.zeros(self.count, dtype=bool) if self.context is None else self.context
             self.context[rows] = True
         else:
@@ -216,7 +218,8 @@ class _Writer:
         offsets = np.concatenate(([0], np.cumsum(counts)))
         none = np.zeros(len(counts), dtype=np.int64)
         rows = Rows(offsets, keys, none, self.order, moved, bool(self.timed))
-        check_unique(rows, self.fitted.schema.sequence, problems)
+        own = self.count if self.context is None else self.own
+        check_unique(rows, self.fitted.schema.sequence, own, problems)
         if self.context is not None:
             mark_context(rows, self.context, problems)
         ragged = {n: _joined(self.flat[n], self.lengths[n]) for n in self.flat}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from inputlayer.baselines import Baselines, fit_baselines
 from inputlayer.batch import Batches
 from inputlayer.blocks import accepted
 from inputlayer.encode import Encoded, encode
-from inputlayer.errors import NotFittedError, OptionError, Problem, Problems, TableError
+from inputlayer.errors import NotFittedError, OptionError, Problem, Problems, TableError, nearest
 from inputlayer.fit import Fitted, fit
 from inputlayer.heads.base import Head
 from inputlayer.layer import InputLayer, tables
@@ -155,6 +155,10 @@ class Model:
         rest = {n: options.pop(n) for n in names if n in options}
         if valid is None and options.get("patience") is not None:
             raise OptionError("patience has no effect without a validation table: pass valid=")
+        known = [f.name for f in fields(TrainingOptions)]
+        for name in options:
+            if name not in known:
+                raise OptionError(f"continue_fit has no option {name!r}.{nearest(name, [*known, *names])}")
         valid = None if valid is None else Table.of(valid)
         return self._train(Table.of(train), valid, TrainingOptions(**options), **rest)
 

@@ -41,31 +41,39 @@ def sorting(series: np.ndarray | None, order: np.ndarray | None) -> np.ndarray |
     return None if fine.all() else np.lexsort(columns)
 
 
-def check_unique(rows: Rows, sequence: Sequence, problems: Problems) -> None:
-    """Note rows of one series that share a value of the order column: their order would be chance."""
+def check_unique(rows: Rows, sequence: Sequence, own: int, problems: Problems) -> None:
+    """Note rows of one series that share a value of the order column: their order would be chance.
+
+    The first `own` rows of the source are the table's, those after them its context.
+    """
     if rows.order is None or rows.count < 2:
         return
-    same = np.zeros(rows.count, dtype=bool)
-    same[1:] = rows.order[1:] == rows.order[:-1]
-    same[rows.offsets[:-1][rows.offsets[:-1] < rows.count]] = False
-    at = np.flatnonzero(same)
-    if not len(at):
+    same = np.asarray(rows.order[1:] == rows.order[:-1])
+    borders = rows.offsets[1:-1]
+    same[borders[(borders > 0) & (borders < rows.count)] - 1] = False
+    after = np.flatnonzero(same) + 1
+    if not len(after):
         return
-    # Both rows of each pair, as the table numbers them.
-    at = np.unique(np.concatenate([at - 1, at]))
-    at = at[np.argsort(rows.order[at], kind="stable")]
-    source = rows.source[at] if rows.source is not None else at
-    values = rows.order[at[:5]].tolist()
-    if rows.timed:
-        values = [str(v) for v in pl.Series(values).cast(pl.Datetime("us"))]
+    source = rows.source if rows.source is not None else np.arange(rows.count)
+    pairs = np.stack([source[after - 1], source[after]], axis=1)  # both rows of each pair, as their table numbers them
+    values = np.stack([rows.order[after]] * 2, axis=1)
+    inside = pairs < own
     hint = "" if sequence.by_names else ", or name the column that tells the series apart: by=..."
-    problems.add(
-        "has the same value twice in one series",
-        column=sequence.order_name,
-        rows=source.tolist(),
-        values=values,
-        remedy=f"Drop the repeated rows{hint}",
-    )
+    both, none = inside.all(axis=1)[:, None], ~inside.any(axis=1)[:, None]
+    for what, chosen, first in (
+        ("has the same value twice in one series", inside & both, 0),
+        ("has a value that a row of the context has too, in the same series", inside & ~both, 0),
+        ("has the same value twice in one series of the context", ~inside & none, own),
+    ):
+        if chosen.any():
+            shown = values[chosen][:5].tolist()
+            problems.add(
+                what,
+                column=sequence.order_name,
+                rows=(pairs[chosen] - first).tolist(),
+                values=[str(v) for v in pl.Series(shown).cast(pl.Datetime("us"))] if rows.timed else shown,
+                remedy=f"Drop the repeated rows{hint}",
+            )
 
 
 def mark_context(rows: Rows, context: np.ndarray, problems: Problems) -> None:
