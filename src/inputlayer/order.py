@@ -48,7 +48,8 @@ def check_unique(rows: Rows, sequence: Sequence, own: int, problems: Problems) -
     """
     if rows.order is None or rows.count < 2:
         return
-    same = np.asarray(rows.order[1:] == rows.order[:-1])
+    same = np.zeros(rows.count - 1, dtype=bool)
+    np.equal(rows.order[1:], rows.order[:-1], out=same)
     borders = rows.offsets[1:-1]
     same[borders[(borders > 0) & (borders < rows.count)] - 1] = False
     after = np.flatnonzero(same) + 1
