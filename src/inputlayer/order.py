@@ -60,7 +60,7 @@ def check_unique(rows: Rows, sequence: Sequence, own: int, problems: Problems) -
     values = np.stack([rows.order[after]] * 2, axis=1)
     inside = pairs < own
     hint = "" if sequence.by_names else ", or name the column that tells the series apart: by=..."
-    both, none = inside.all(axis=1)[:, None], ~inside.any(axis=1)[:, None]
+    both, none = inside[:, :1] & inside[:, 1:], ~(inside[:, :1] | inside[:, 1:])
     for what, chosen, first in (
         ("has the same value twice in one series", inside & both, 0),
         ("has a value that a row of the context has too, in the same series", inside & ~both, 0),
