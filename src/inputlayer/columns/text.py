@@ -171,7 +171,7 @@ class Text(Column):
         """Cells -> a series of String; missing ones are null. Bytes are read as UTF-8; other types are noted."""
         dtype, given = values.dtype, values.is_not_null().to_numpy()
         if dtype == pl.Binary:
-            cells = values.cast(pl.String, strict=False)
+            cells = _decoded(values)
             bad = given & cells.is_null().to_numpy()
             where.add("is not text in UTF-8", bad, values, "Read the file in its own encoding first.")
             return cells
@@ -437,3 +437,18 @@ def _table(state: TextState, pooled: bool) -> nn.Embedding:
         if state.known:
             table.weight[torch.tensor(state.known) + FIRST] = torch.from_numpy(state.vectors)
     return table
+
+
+def _decoded(cells: pl.Series) -> pl.Series:
+    """Bytes -> text, null where they are not UTF-8."""
+    try:
+        return cells.cast(pl.String)
+    except pl.exceptions.PolarsError:  # it does not say which ones
+        return cells.map_elements(_text_or_none, return_dtype=pl.String)
+
+
+def _text_or_none(cell: bytes) -> str | None:
+    try:
+        return cell.decode()
+    except UnicodeDecodeError:
+        return None
