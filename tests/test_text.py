@@ -206,6 +206,7 @@ def test_a_million_characters_take_linear_time(tokens, unit):
         ({"tokens": "words"}, "tokens='words' is not one of .* Did you mean 'word'"),
         ({"max_length": 0}, "max_length=0 is not a whole number"),
         ({"max_size": None}, "max_size=None is not a whole number"),
+        ({"dropout": 1}, "dropout=1 is not a share"),
         ({"role": "target"}, "a text cannot be a target"),
         ({"vectors": "v.txt", "width": 3}, "width=3 has no effect"),
         ({"vectors": "v.txt", "tokens": "bpe"}, "vectors has no effect with tokens='bpe'"),
@@ -226,6 +227,32 @@ def test_the_unseen_stands_for_the_average_token():
     zero, unseen, a, b = module({"x": torch.tensor([[0, 1, 2, 3]])}).extras[0]
     assert zero.tolist() == [0.0] * 3
     torch.testing.assert_close(unseen, 0.75 * a + 0.25 * b)
+
+
+def test_dropped_tokens_are_read_as_unseen_in_training_only():
+    column = Text(min_count=1, dropout=0.5)
+    state, _ = learn(column, ["a b"])
+    given = {"x": torch.tensor([[0, 2] * 500], dtype=torch.int32)}
+    for module in (column.module({"x": (column, state)}), column.pool({"x": (column, state)})):
+        wires = given if module.__class__.__name__ == "TextModule" else {"x": given["x"].unsqueeze(1)}
+        torch.manual_seed(0)
+        before = module.eval()(wires).extras
+        torch.testing.assert_close(module(wires).extras, before)
+        dropped = module.train()(wires).extras
+        assert not torch.equal(dropped, before)
+        if module.__class__.__name__ == "TextModule":
+            changed = (dropped != before).any(dim=-1)[0]
+            assert not changed[::2].any()  # what is missing stays missing
+            assert 0.4 < changed[1::2].float().mean() < 0.6
+
+
+def test_a_pooled_cell_weighs_as_much_as_one_number():
+    column = Text(min_count=1)
+    state, _ = learn(column, [" ".join(f"w{i}" for i in range(400))])
+    torch.manual_seed(0)
+    module = column.pool({"x": (column, state)})
+    vector = module({"x": torch.arange(2, 402).view(1, 1, -1)}).extras
+    assert 0.7 < vector.norm() < 1.4
 
 
 def test_a_pooled_cell_is_the_mean_of_its_tokens():

@@ -110,6 +110,9 @@ class Text(Column):
         Tokens of a cell that are read, from its beginning. None: all.
     width
         Numbers of the embedding. None: ``min(100, round(1.6 * n ** 0.56))`` for n tokens.
+    dropout
+        Share of the tokens that are read as unseen in training, drawn anew each time: against learning rows by heart,
+        and so that something is learnt of the unseen.
     vectors
         Path of a UTF-8 file of lines ``word v1 ... vn``, as word2vec, GloVe and fastText write them: where the
         embedding starts. Read when the column is fitted, and never again: the vectors are kept with what was learnt.
@@ -138,6 +141,7 @@ class Text(Column):
     min_count: int = 2
     max_length: int | None = None
     width: int | None = None
+    dropout: float = 0.0
     vectors: str | None = None
 
     kind: ClassVar[str] = "text"
@@ -156,6 +160,8 @@ class Text(Column):
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise OptionError(f"{option}={value!r} is not a whole number of at least 1.")
+        if isinstance(self.dropout, bool) or not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
+            raise OptionError(f"dropout={self.dropout!r} is not a share of at least 0 and below 1.")
         if self.role == "target":
             raise OptionError("role='target': a text cannot be a target. Predict a Category, such as its label.")
         if self.vectors is not None:
@@ -265,12 +271,12 @@ class Text(Column):
     @classmethod
     def module(cls, columns: Mapping[str, tuple[Any, Any]]) -> TextModule:
         """Embeddings of the tokens, each a step."""
-        return TextModule({name: state for name, (_, state) in columns.items()})
+        return TextModule(columns)
 
     @classmethod
     def pool(cls, columns: Mapping[str, tuple[Any, Any]]) -> TextPool:
         """The mean embedding of each cell."""
-        return TextPool({name: state for name, (_, state) in columns.items()})
+        return TextPool(columns)
 
     # -- twin ---------------------------------------------------------------------------------------------------------
 
@@ -337,15 +343,24 @@ class Text(Column):
 class _Embeddings(ColumnModule):
     """One embedding per column; extras are named ``review[0]``, ``review[1]``, ..."""
 
-    def __init__(self, states: Mapping[str, TextState], pooled: bool = False) -> None:
+    def __init__(self, columns: Mapping[str, tuple[Text, TextState]], pooled: bool = False) -> None:
         super().__init__()
-        self.columns = tuple(states)
+        states = {name: state for name, (_, state) in columns.items()}
+        self.columns, self.dropouts = tuple(states), [column.dropout for column, _ in columns.values()]
         self.extras = tuple(f"{name}[{i}]" for name, state in states.items() for i in range(state.width))
         # A list, not a ModuleDict: column names may hold dots, which module names cannot.
         self.tables = nn.ModuleList(_table(state, pooled) for state in states.values())
         for i, state in enumerate(states.values()):
             share = torch.tensor(state.counts, dtype=torch.float64)
             self.register_buffer(f"share_{i}", (share / share.sum()).float(), persistent=False)
+
+    def _codes(self, i: int, wires: Mapping[str, Tensor]) -> Tensor:
+        """The codes of one column, in training some of them dropped."""
+        codes = wires[wire_name(self.columns[i], "")]
+        if not (self.training and self.dropouts[i]):
+            return codes
+        dropped = (torch.rand(codes.shape, device=codes.device) < self.dropouts[i]) & (codes != MISSING)
+        return codes.masked_fill(dropped, UNSEEN)
 
     def _weight(self, i: int) -> Tensor:
         return self.tables[i].get_parameter("weight")
@@ -371,8 +386,8 @@ class TextModule(_Embeddings):
     def forward(self, wires: Mapping[str, Tensor]) -> Part:
         """Codes -> Part."""
         parts = []
-        for i, name in enumerate(self.columns):
-            codes = wires[wire_name(name, "")]
+        for i in range(len(self.columns)):
+            codes = self._codes(i, wires)
             unseen = (codes == UNSEEN).unsqueeze(-1)
             parts.append(self.tables[i](codes) + unseen * self._unseen(i))
         return Part(extras=torch.cat(parts, dim=-1))
@@ -391,16 +406,16 @@ class TextPool(_Embeddings):
     Shape: codes (B, T, L) int32 per column, 0 where padded -> extras (B, T, sum of widths + flags).
     """
 
-    def __init__(self, states: Mapping[str, TextState]) -> None:
-        super().__init__(states, pooled=True)
-        self.flagged = [i for i, state in enumerate(states.values()) if state.missing]
+    def __init__(self, columns: Mapping[str, tuple[Text, TextState]]) -> None:
+        super().__init__(columns, pooled=True)
+        self.flagged = [i for i, (_, state) in enumerate(columns.values()) if state.missing]
         self.extras += tuple(f"{self.columns[i]} missing" for i in self.flagged)
 
     def forward(self, wires: Mapping[str, Tensor]) -> Part:
         """Codes -> Part."""
         parts, counts = [], []
-        for i, name in enumerate(self.columns):
-            codes = wires[wire_name(name, "")]
+        for i in range(len(self.columns)):
+            codes = self._codes(i, wires)
             counts.append((codes != MISSING).sum(dim=-1, keepdim=True))
             cells = codes.flatten(0, 1)
             total = functional.embedding_bag(cells, self._weight(i), mode="sum", padding_idx=MISSING)
