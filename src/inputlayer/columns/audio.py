@@ -341,8 +341,8 @@ class Audio(Column):
     def examples(cls) -> list[Example]:
         """Bands and coefficients of sounds of several lengths; silence; one worked by hand."""
         # A frame of 4 samples (a, b, c, d) under Hann's (0, 1/2, 1, 1/2) has at 2 Hz, the one bin inside the one band,
-        # the energy c**2 + (d - b)**2 / 4; the filter has area 1, so height 1/2 there. After it the training frames have
-        # 1 and 4: mean of the logarithms log 2, spread log 2. Silence has the logarithm of 1e-10.
+        # the energy c**2 + (d - b)**2 / 4; the filter has area 1, so height 1/2 there. After it the training frames
+        # have 1 and 4: mean of the logarithms log 2, spread log 2. Silence has the logarithm of 1e-10.
         root, silence = 2**0.5, (np.log(1e-10) - np.log(2)) / np.log(2)
         tiny = cls(rate=8, bands=1, window=0.5, hop=0.25)
         train = [[0.0, 0.0, root, 0.0], [5.0, 0.0, 2 * root, 0.0], None]
