@@ -67,7 +67,7 @@ def ours() -> dict[str, Any]:
     )
     model = il.Model(il.InputLayer(schema), il.LSTM(units=UNITS))
     watch = Stopwatch()
-    model.fit(table, epochs=EPOCHS, batch=BATCH, callbacks=[lightning_callback(watch)])
+    model.fit(table, epochs=EPOCHS, batch=BATCH, device="cpu", callbacks=[lightning_callback(watch)])
     return watch.rates(COUNT)
 
 

@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 _TOGETHER = 8  # batches handed to Lightning at a time
+_STEP_HOOKS = (
+    "on_train_batch_start",
+    "on_train_batch_end",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+)
 
 __all__ = ["Batches", "History", "TrainingOptions", "train"]
 
@@ -143,7 +151,7 @@ def _fit(
 ) -> None:
     # What Lightning does around a step costs as much as a small layer. Where nobody watches the single steps, it is
     # handed several batches at a time; the steps are the same.
-    together = 1 if callbacks or logger else _TOGETHER
+    together = 1 if logger or _watch_steps(callbacks) else _TOGETHER
     train_feed = _Feed(train_batches, lambda: train_batches.set_epoch(state.history.epochs), together)
     valid_feed = None if valid_batches is None else _Feed(valid_batches, lambda: None, together)
     with ExitStack() as stack:
@@ -165,6 +173,13 @@ def _fit(
             state.history.interrupted = True
         except NotFinite as error:
             raise _no_finite_loss(state, error) from None
+
+
+def _watch_steps(callbacks: list[Callback]) -> bool:
+    """Whether a callback has something to do at single steps."""
+    from lightning.pytorch import Callback
+
+    return any(getattr(type(c), hook) is not getattr(Callback, hook) for c in callbacks for hook in _STEP_HOOKS)
 
 
 def _no_finite_loss(state: Run, error: NotFinite) -> InputLayerError:
