@@ -75,27 +75,26 @@ def lightning_callback(watch: Stopwatch, steps: int = 0) -> Any:
     """A callback that times each training epoch, or every `steps` steps where a library's epochs are its own affair."""
     import lightning.pytorch as lightning
 
+    class Epochs(lightning.Callback):
+        def on_train_epoch_start(self, *_: Any) -> None:
+            watch.start()
+
+        def on_train_epoch_end(self, *_: Any) -> None:
+            watch.stop()
+
     class Laps(lightning.Callback):
         done = 0
 
-        def on_train_epoch_start(self, *_: Any) -> None:
-            if not steps:
-                watch.start()
-
-        def on_train_epoch_end(self, *_: Any) -> None:
-            if not steps:
-                watch.stop()
-
         def on_train_batch_start(self, *_: Any) -> None:
-            if steps and self.done % steps == 0:
+            if self.done % steps == 0:
                 watch.start()
 
         def on_train_batch_end(self, *_: Any) -> None:
             self.done += 1
-            if steps and self.done % steps == 0:
+            if self.done % steps == 0:
                 watch.stop()
 
-    return Laps()
+    return Laps() if steps else Epochs()
 
 
 QUIET = {"enable_progress_bar": False, "logger": False, "enable_checkpointing": False, "enable_model_summary": False}

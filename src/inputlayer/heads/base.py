@@ -63,6 +63,14 @@ class Head(nn.Module):
         raise NotImplementedError
 
 
+def complete(real: Tensor) -> bool:
+    """Whether it is certain that every entry is real: then masks can be left out, which is a tenth of a small step.
+
+    On an accelerator the look would make the host wait for the device, so there nothing is certain.
+    """
+    return real.device.type == "cpu" and bool(real.all()) and real.numel() > 0
+
+
 def weighted_mean(cost: Tensor, real: Tensor, weight: Tensor | None, share: Tensor | None = None) -> Tensor:
     """The mean of `cost` (B, n, K) over the entries that are `real`, weighted by sample (B,) and by entry (B, n, K).
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from inputlayer.columns.base import choose
 from inputlayer.errors import OptionError
-from inputlayer.heads.base import Head, weighted_mean
+from inputlayer.heads.base import Head, complete, weighted_mean
 
 Loss = Literal["mse", "mae", "huber", "quantile"]
 
@@ -66,6 +66,8 @@ class Regression(Head):
         return {"loss": self.loss_name, "quantiles": None if self.quantiles is None else list(self.quantiles)}
 
     def loss(self, y: Tensor, target: Tensor, real: Tensor, weight: Tensor | None = None) -> Tensor:
+        if weight is None and complete(real):
+            return self._cost(y, target[..., None].expand_as(y)).mean()
         target = torch.where(real, target, 0.0)[..., None].expand_as(y)  # NaN * 0 is NaN, in the gradient too
         return weighted_mean(self._cost(y, target).mean(-1), real, weight)
 
