@@ -283,6 +283,7 @@ def test_a_text_is_a_column_like_any_other(tmp_path):
     model.save(tmp_path / "m.safetensors")
     told = il.load(tmp_path / "m.safetensors").predict(rows)
     assert told.equals(model.predict(rows))
+    assert "text text steps" in " ".join(str(model.show(rows)).split())
 
 
 # -- vectors ----------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import torch
 
+import inputlayer as il
 from inputlayer.columns.base import Where
 from inputlayer.columns.vector import Vector
 from inputlayer.errors import OptionError, Problems
@@ -122,3 +123,23 @@ def test_a_flag_only_where_training_missed_some():
 def test_options_that_cannot_be(options, message):
     with pytest.raises(OptionError, match=message):
         Vector(**options)
+
+
+def test_a_vector_at_each_step_of_a_window(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = pl.DataFrame(
+        {
+            "t": range(80),
+            "load": rng.normal(size=80),
+            "scene": [None if i % 7 == 0 else rng.normal(size=3).tolist() for i in range(80)],
+        }
+    )
+    schema = il.Schema({"load": il.Number(), "scene": il.Vector()}, il.Windows("t", length=8, horizon=2), target="load")
+    train, valid, test = il.split(rows, schema)
+    model = il.Model(il.InputLayer(schema, stages=[il.InstanceNorm("last")]), il.LSTM(units=3))
+    model.fit(train, valid, epochs=1, device="cpu")
+    assert model.layer.plan.extras == ("scene[0]", "scene[1]", "scene[2]", "scene missing")
+    model.save(tmp_path / "m.safetensors")
+    told = il.load(tmp_path / "m.safetensors").backtest(test, context=valid)
+    assert told.equals(model.backtest(test, context=valid))
+    assert "entries 3, scaled standard" in " ".join(str(model.show(test)).split())

@@ -196,7 +196,7 @@ class Vector(Column):
 
     def describe(self, state: VectorState) -> dict[str, Any]:
         """Size, scale, and how many entries never vary."""
-        learnt: dict[str, Any] = {"size": state.size, "scale": self.scale, "count": state.count}
+        learnt: dict[str, Any] = {"entries": state.size, "scaled": self.scale, "cells": state.count}
         return learnt | {"missing": state.missing, "constant entries": state.constant}
 
     # -- trained half -------------------------------------------------------------------------------------------------
