@@ -268,7 +268,7 @@ class Audio(Column):
         return {"": Ragged(np.concatenate(done), np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]))}
 
     def describe(self, state: AudioState) -> dict[str, Any]:
-        """Rate, frames, counts, and each number's mean and spread."""
+        """Rate, frames, counts, and the range of the numbers' means and spreads."""
         framing = self.framing(state.rate)
         return {
             "rate": state.rate,
@@ -281,8 +281,8 @@ class Audio(Column):
             "missing": state.missing,
             "resampled": state.others,
             "frames": list(state.frames),
-            "mean": list(state.mean),
-            "spread": list(state.spread),
+            "means": [min(state.mean), max(state.mean)],
+            "spreads": [min(state.spread), max(state.spread)],
         }
 
     # -- trained half -------------------------------------------------------------------------------------------------

@@ -254,8 +254,8 @@ class Image(Column):
     def describe(self, state: ImageState) -> dict[str, Any]:
         """Size, channels, counts, and each channel's mean and spread."""
         return {
-            "size": list(state.size),
-            "channels": state.channels,
+            "height, width": list(state.size),
+            "colours": state.channels,
             "cell": self.cell,
             "pictures": state.pictures,
             "resized": state.others,
