@@ -18,7 +18,7 @@ from inputlayer.receipt import Receipt, key_text
 from inputlayer.scores import ClassScores, RegressionScores
 from inputlayer.table import Table
 
-_SIZE = 512  # sequences per batch
+_SIZE = 256  # sequences per batch
 
 
 class Scores(dict[str, Any]):
