@@ -41,7 +41,7 @@ _NAMES = {
     "split": ("split",),
     "stages": ("InstanceNorm",),
     "layer": ("InputLayer",),
-    "bodies": ("LSTM", "Dense"),
+    "bodies": ("GRU", "LSTM", "Dense", "Recursive", "Segments"),
     "heads": ("Classes", "Regression"),
     "shown": ("Shown",),
     "show": ("show",),
@@ -52,8 +52,11 @@ _HOME = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = sorted(_HOME)  # one list of the public names, above
 
 if TYPE_CHECKING:
+    from inputlayer.bodies import GRU as GRU
     from inputlayer.bodies import LSTM as LSTM
     from inputlayer.bodies import Dense as Dense
+    from inputlayer.bodies import Recursive as Recursive
+    from inputlayer.bodies import Segments as Segments
     from inputlayer.columns import Audio as Audio
     from inputlayer.columns import Category as Category
     from inputlayer.columns import Flag as Flag

@@ -1,4 +1,5 @@
-"""What stands behind the input layer: `LSTM`, with its decoder `Dense`."""
+"""What stands behind the input layer: `LSTM`, `GRU`, and their decoders `Dense`, `Segments`,
+`Recursive`."""
 
 from __future__ import annotations
 
@@ -7,11 +8,14 @@ from typing import Any
 
 from inputlayer.bodies.base import Body, Decoder
 from inputlayer.bodies.dense import Dense
+from inputlayer.bodies.gru import GRU
 from inputlayer.bodies.lstm import LSTM
+from inputlayer.bodies.recursive import Recursive
+from inputlayer.bodies.segments import Segments
 from inputlayer.stages import made
 
-BODIES: dict[str, type[Body]] = {b.kind: b for b in (LSTM,)}
-DECODERS: dict[str, type[Decoder]] = {d.kind: d for d in (Dense,)}
+BODIES: dict[str, type[Body]] = {b.kind: b for b in (LSTM, GRU)}
+DECODERS: dict[str, type[Decoder]] = {d.kind: d for d in (Dense, Segments, Recursive)}
 
 
 def body_from(spec: Mapping[str, Any]) -> Body:
@@ -26,4 +30,4 @@ def body_from(spec: Mapping[str, Any]) -> Body:
     return made(BODIES, spec, "body")
 
 
-__all__ = ["BODIES", "DECODERS", "LSTM", "Body", "Decoder", "Dense", "body_from"]
+__all__ = ["BODIES", "DECODERS", "GRU", "LSTM", "Body", "Decoder", "Dense", "Recursive", "Segments", "body_from"]

@@ -29,8 +29,8 @@ class LSTM(Recurrent):
         ``"mean"``, ``"max"`` or ``"attention"`` over all real steps. With a target per step there is no reduce, and
         naming one is an error.
     decoder
-        How the state becomes the steps of a horizon: `Dense` (what None stands for). Without a horizon there is none,
-        and giving one is an error.
+        How the state becomes the steps of a horizon: `Dense` (what None stands for), `Segments` or `Recursive`. Without
+        a horizon there is none, and giving one is an error.
 
     Notes
     -----
