@@ -39,6 +39,23 @@ def japanese_vowels(part: str) -> pl.DataFrame:
     )
 
 
+def sms_spam() -> pl.DataFrame:
+    """`label`, "ham" or "spam"; `message`, and once more as `letters`. Each message once: 5,171 of 5,574."""
+    lines = data_file("sms_spam/SMSSpamCollection").read_text(encoding="utf-8").split("\n")
+    rows = [line.split("\t", 1) for line in lines if line]
+    frame = pl.DataFrame(rows, schema=["label", "message"], orient="row").unique(maintain_order=True)
+    return frame.with_columns(letters="message")
+
+
+def movie_reviews() -> pl.DataFrame:
+    """`label`, "negative" or "positive"; `sentence`, and once more as `bag`: 5,331 of each."""
+    frames = []
+    for label in ("negative", "positive"):
+        lines = data_file(f"movie_reviews/rt-polarity.{label[:3]}").read_text(encoding="utf-8").split("\n")
+        frames.append(pl.DataFrame({"sentence": [line for line in lines if line]}).with_columns(label=pl.lit(label)))
+    return pl.concat(frames).with_columns(bag="sentence")
+
+
 class Clock:
     """Seconds since it was made, and the line that says where a table comes from."""
 
