@@ -170,6 +170,29 @@ def test_columns_left_out_keep_their_level_and_their_fills(mode: Any) -> None:
     assert torch.allclose(back[:, :, 0], everything.back(y, everything(steps)[1])[:, :, 0])
 
 
+@pytest.mark.parametrize("key", [None, torch.tensor([0, 1, 0, 1, 0])])
+def test_a_learnt_affine_is_undone_and_missing_entries_stand_at_the_level(key: torch.Tensor | None) -> None:
+    plan = PLAN if key is None else replace(PLAN, keys=2)
+    stage, plain = InstanceNorm("standard", ["a", "b"], affine=True), InstanceNorm("standard", ["a", "b"])
+    stage.build(plan)
+    plain.build(plan)
+    steps = some(offset=3.0).replace(key=key)
+    assert torch.equal(stage(steps)[0].values, plain(steps)[0].values)  # at first it changes nothing
+    torch.manual_seed(0)
+    for weight in stage.parameters():
+        torch.nn.init.normal_(weight)
+    (out, memo), (before, _) = stage(steps), plain(steps)
+    of = torch.zeros(5, dtype=torch.int64) if key is None else key
+    factor, offset = stage.log_factor[of].exp()[:, None], stage.offset[of][:, None]
+    want = torch.where(steps.real()[..., None], before.values * factor + offset, 0.0)
+    torch.testing.assert_close(out.values[..., :2], want[..., :2], atol=1e-6, rtol=1e-6)
+    assert torch.equal(out.values[..., 2], before.values[..., 2])  # left out
+    there = steps.present[..., [1, 0]]
+    back = stage.back(out.values[..., [1, 0], None], memo)[..., 0]
+    torch.testing.assert_close(back[there], steps.values[..., [1, 0]][there], atol=1e-5, rtol=1e-5)
+    assert stage_from({"kind": "instance_norm", **stage.options()}).options() == stage.options()
+
+
 def test_an_unknown_column_is_named() -> None:
     with pytest.raises(StageError, match="'bb' is no number that varies by step. Did you mean 'b'?"):
         InstanceNorm(columns=["bb"]).plan(PLAN)

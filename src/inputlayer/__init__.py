@@ -39,7 +39,7 @@ _NAMES = {
     "schema": ("Schema",),
     "infer": ("infer",),
     "split": ("split",),
-    "stages": ("InstanceNorm",),
+    "stages": ("Difference", "InstanceNorm", "Patch", "PerChannel"),
     "layer": ("InputLayer",),
     "bodies": ("GRU", "LSTM", "Dense", "Recursive", "Segments"),
     "heads": ("Classes", "Regression"),
@@ -88,7 +88,10 @@ if TYPE_CHECKING:
     from inputlayer.show import show as show
     from inputlayer.shown import Shown as Shown
     from inputlayer.split import split as split
+    from inputlayer.stages import Difference as Difference
     from inputlayer.stages import InstanceNorm as InstanceNorm
+    from inputlayer.stages import Patch as Patch
+    from inputlayer.stages import PerChannel as PerChannel
     from inputlayer.table import Table as Table
     from inputlayer.table import from_array as from_array
     from inputlayer.table import read as read

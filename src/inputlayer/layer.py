@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -91,11 +91,27 @@ class InputLayer(nn.Module):
             for kind, group in self._by_kind(names).items():
                 pooled = KINDS[kind].steps and self.schema.sequence.steps_column not in group
                 self.parts[f"{place}_{kind}"] = KINDS[kind].pool(group) if pooled else KINDS[kind].module(group)
-        self.plans = [self._first_plan()]
+        self.plans = self._planned(self._first_plan())
+        for stage, plan in zip(self._chain(), self.plans, strict=False):
+            stage.build(plan)
+
+    def expect(self, quantiles: int) -> None:
+        """Say how many numbers the head gives per target, which not every stage can undo.
+
+        Raises
+        ------
+        StageError
+            If a stage cannot.
+        """
+        self.learnt  # noqa: B018  # raises where not fitted
+        self.plans = self._planned(replace(self.plans[0], quantiles=quantiles))
+
+    def _planned(self, first: Plan) -> list[Plan]:
+        """The sizes before the first stage and after each."""
+        plans = [first]
         for stage in self._chain():
-            after = stage.plan(self.plans[-1])
-            stage.build(self.plans[-1])
-            self.plans.append(after)
+            plans.append(stage.plan(plans[-1]))
+        return plans
 
     def _places(self) -> dict[str, list[str]]:
         """Which inputs share modules: those with a value at each step, those also known ahead, those of the whole."""

@@ -36,11 +36,13 @@ class Network(nn.Module):
 
     def build(self) -> None:
         """Draw the weights of body and head, now that the layer's sizes are known."""
-        plan = self.layer.plan
         if isinstance(self.head, Classes):
             column = self.layer.schema.columns[self.layer.schema.targets[0]]
             state = self.layer.learnt.states[self.layer.schema.targets[0]]
             self.head.set_classes(column.classes(state), column.class_counts(state))
+        else:
+            self.layer.expect(self.head.per_target)
+        plan = self.layer.plan
         outputs = plan.outputs * self.head.per_target
         if isinstance(self.body, Body):
             self.body.build(plan, outputs)

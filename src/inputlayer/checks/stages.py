@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from inputlayer.checks.base import TWIN, numpy_of, require, require_close, require_json, run_graph
+from inputlayer.errors import StageError
 from inputlayer.graph import Graph
 from inputlayer.stages import stage_from
 from inputlayer.stages.base import Plan, Stage, Steps, TwinSteps
@@ -66,6 +67,9 @@ def _built(stage: Stage) -> tuple[Stage, Plan]:
     torch.manual_seed(0)
     plan = made.plan(PLAN)
     made.build(PLAN)
+    with torch.no_grad():  # as if trained: what a weight does at its first value may be nothing
+        for weight in made.parameters():
+            weight.add_(torch.randn_like(weight) / 4)
     return made.eval(), plan
 
 
@@ -133,16 +137,26 @@ def _require_steps(found: Steps, wanted: Steps, what: str) -> None:
 
 
 def check_way_back(stage: Stage) -> None:
-    """Targets that went through forward come back as they were, where the stage keeps the steps one for one."""
+    """Targets come back as they were, where the stage keeps the steps one for one.
+
+    Either those of the window itself, as a network that repeats them would put them out; or, with a stage that measures
+    each step from those before it, those that follow the window.
+    """
     made, plan = _built(stage)
-    steps = _steps()
+    steps = _steps((8, 8, 8))
     out, memo = made(steps)
     if out.values.shape[1] != steps.values.shape[1] or not plan.targets:
         return
-    back = made.back(out.values[..., list(plan.targets)][..., None], memo)[..., 0]
     there = steps.present[..., list(PLAN.targets)]
     wanted = steps.values[..., list(PLAN.targets)]
-    require_close(numpy_of(back[there]), numpy_of(wanted[there]), 1e-5, "targets that came back")
+    back = made.back(out.values[..., list(plan.targets)][..., None], memo)[..., 0]
+    if bool(((back - wanted).abs() <= 1e-5)[there].all()):
+        return
+    start = 8 - PLAN.horizon
+    _, memo = made(_steps((start,) * 3))
+    ahead = out.values[:, start:, list(plan.targets)][..., None]
+    back = made.back(ahead, memo)[..., 0]  # the first sequence has gaps
+    require_close(numpy_of(back[1:]), numpy_of(wanted[1:, start:]), 1e-5, "targets that came back")
 
 
 def check_bare_windows(stage: Stage) -> None:
@@ -163,10 +177,13 @@ def check_bare_windows(stage: Stage) -> None:
 
 
 def check_no_target_among_inputs(stage: Stage) -> None:
-    """Where no target is an input, output comes back unchanged."""
+    """Where no target is an input, output comes back unchanged, or the stage says that it needs them."""
     made = copy.deepcopy(stage)
     plan = replace(PLAN, targets=())
-    after = made.plan(plan)
+    try:
+        after = made.plan(plan)
+    except StageError:
+        return
     made.build(plan)
     out, memo = made.eval()(_steps())
     y = _output(out, after)

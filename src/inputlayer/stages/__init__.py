@@ -1,4 +1,5 @@
-"""Steps on the whole sequence between the columns and the body: `InstanceNorm`."""
+"""Steps on the whole sequence between the columns and the body: `InstanceNorm`, `Difference`,
+`PerChannel`, `Patch`."""
 
 from __future__ import annotations
 
@@ -8,9 +9,12 @@ from typing import Any, TypeVar
 
 from inputlayer.errors import OptionError, nearest
 from inputlayer.stages.base import Plan, Stage, Steps, TwinSteps
+from inputlayer.stages.difference import Difference
 from inputlayer.stages.instance_norm import InstanceNorm
+from inputlayer.stages.patch import Patch
+from inputlayer.stages.per_channel import PerChannel
 
-STAGES: dict[str, type[Stage]] = {s.kind: s for s in (InstanceNorm,)}
+STAGES: dict[str, type[Stage]] = {s.kind: s for s in (InstanceNorm, Difference, PerChannel, Patch)}
 
 _Made = TypeVar("_Made")
 
@@ -52,4 +56,16 @@ def stage_from(spec: Mapping[str, Any]) -> Stage:
     return made(STAGES, spec, "stage")
 
 
-__all__ = ["STAGES", "InstanceNorm", "Plan", "Stage", "Steps", "TwinSteps", "made", "stage_from"]
+__all__ = [
+    "STAGES",
+    "Difference",
+    "InstanceNorm",
+    "Patch",
+    "PerChannel",
+    "Plan",
+    "Stage",
+    "Steps",
+    "TwinSteps",
+    "made",
+    "stage_from",
+]

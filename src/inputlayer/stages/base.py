@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from inputlayer.errors import StageError
 
 if TYPE_CHECKING:
     from inputlayer.graph import Graph
@@ -131,3 +134,84 @@ class Stage(nn.Module):
     def examples(cls) -> list[Self]:
         """Stages for the contract tests, one for each option that changes the computation."""
         raise NotImplementedError
+
+
+def needs_every_past(stage: str, plan: Plan) -> None:
+    """Refuse a stage that acts on the way back of targets, where the past of only some of them is an input.
+
+    >>> needs_every_past("InstanceNorm", Plan(("load",), (False,), (0,), (), (), (), length=48, horizon=24))
+    """
+    if plan.targets and len(plan.targets) != plan.outputs:
+        raise StageError(
+            f"{stage} gives each target the level of its own past back, and only "
+            f"{len(plan.targets)} of {plan.outputs} targets have theirs among the inputs. "
+            "Give role='target' to all of them or to none."
+        )
+
+
+# Patches that end at each sequence's last step: the first is filled up at its front.
+
+
+def count_patches(lengths: Tensor, size: int, stride: int) -> Tensor:
+    """How many patches of `size` steps, each `stride` after the one before, hold sequences of these lengths.
+
+    >>> count_patches(torch.tensor([0, 1, 24, 25, 96]), 24, 24).tolist()
+    [0, 1, 1, 2, 4]
+    """
+    more = ((lengths - size).clamp(min=0) + stride - 1).div(stride, rounding_mode="floor")
+    return torch.where(lengths > 0, more + 1, 0)
+
+
+def patch_index(lengths: Tensor, steps: int, size: int, stride: int) -> Tensor:
+    """The steps that make up each patch, (B, P, size) int64; -1 in front of the sequence and past its last patch.
+
+    >>> patch_index(torch.tensor([3, 1]), 3, size=2, stride=2).tolist()
+    [[[-1, 0], [1, 2]], [[-1, 0], [-1, -1]]]
+    """
+    counts = count_patches(lengths, size, stride)[:, None]
+    most = int(count_patches(torch.tensor(max(steps, 1)), size, stride))
+    patch = torch.arange(most, device=lengths.device)
+    first = lengths[:, None] - size - (counts - 1 - patch) * stride
+    index = first[..., None] + torch.arange(size, device=lengths.device)
+    return torch.where((patch < counts)[..., None] & (index >= 0), index, -1)
+
+
+def patched(x: Tensor, index: Tensor) -> Tensor:
+    """x (B, T, F) by `patch_index` (B, P, size) -> (B, P, size, F), zero where the index is -1."""
+    flat = index.clamp(min=0).flatten(1)[..., None].expand(-1, -1, x.shape[2])
+    taken = x.gather(1, flat).view(*index.shape, x.shape[2])
+    return taken.masked_fill((index < 0)[..., None], 0)
+
+
+def twin_count_patches(g: Graph, lengths: str, size: int, stride: int) -> str:
+    """`count_patches` in a graph."""
+    zero, one = g.constant(0), g.constant(1)
+    over = g("Max", g("Sub", lengths, g.constant(size)), zero)
+    more = g("Div", g("Add", over, g.constant(stride - 1)), g.constant(stride))
+    return g("Where", g("Greater", lengths, zero), g("Add", more, one), zero)
+
+
+def twin_patch_index(g: Graph, lengths: str, steps: str, size: int, stride: int) -> tuple[str, str]:
+    """`patch_index` in a graph, and which patches are real (B, P); `steps` () int64 is T."""
+    zero, one, last = g.constant(0), g.constant(1), g.constant([-1])
+    counts = g("Unsqueeze", twin_count_patches(g, lengths, size, stride), last)
+    patch = g("Range", zero, twin_count_patches(g, g("Max", steps, one), size, stride), one)
+    back = g("Mul", g("Sub", g("Sub", counts, one), patch), g.constant(stride))
+    first = g("Sub", g("Sub", g("Unsqueeze", lengths, last), g.constant(size)), back)
+    index = g("Add", g("Unsqueeze", first, last), g.constant(np.arange(size)))
+    real = g("Less", patch, counts)
+    inside = g("And", g("Unsqueeze", real, last), g("GreaterOrEqual", index, zero))
+    return g("Where", inside, index, g.constant(-1)), real
+
+
+def twin_patched(g: Graph, x: str, index: str, *, truth: bool = False) -> str:
+    """`patched` in a graph; `truth` says that x is bool, which the runtime's Where does not take."""
+    last = g.constant([-1])
+    taken = g("GatherND", x, g("Unsqueeze", g("Max", index, g.constant(0)), last), batch_dims=1)
+    there = g("Unsqueeze", g("GreaterOrEqual", index, g.constant(0)), last)
+    return g("And", there, taken) if truth else g("Where", there, taken, g.constant(0.0))
+
+
+def twin_steps(g: Graph, x: str) -> str:
+    """The number of steps of x (B, T, F) in a graph, () int64."""
+    return g("Squeeze", g("Shape", x, start=1, end=2), g.constant([0]))

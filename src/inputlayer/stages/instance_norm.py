@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, get_
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inputlayer.columns.base import choose
 from inputlayer.errors import StageError, nearest
-from inputlayer.stages.base import Plan, Stage, Steps, TwinSteps
+from inputlayer.stages.base import Plan, Stage, Steps, TwinSteps, needs_every_past
 
 if TYPE_CHECKING:
     from inputlayer.graph import Graph
@@ -20,14 +20,19 @@ if TYPE_CHECKING:
 Mode = Literal["last", "mean", "standard"]
 
 _EPS = 1e-5  # RevIN's: keeps the scale of a nearly constant window away from zero
-_PATCHES = "patch"
+_KINDS = {"Patch": "patch", "PerChannel": "per_channel"}
 
 
 class Level(NamedTuple):
-    """What was taken off the targets' channels: tensors (B, 1, K, 1), or in a graph their names; no scale: None."""
+    """What was taken off the targets' channels: tensors (B, 1, K, 1), or in a graph their names; None for what was not.
+
+    x -> (x - shift) / scale * factor + offset
+    """
 
     shift: Any
-    scale: Any
+    scale: Any = None
+    factor: Any = None
+    offset: Any = None
 
 
 class InstanceNorm(Stage):
@@ -40,21 +45,26 @@ class InstanceNorm(Stage):
         ``"standard"``, the mean, and then divided by the spread, ``sqrt(variance + 1e-5)``.
     columns
         The columns it acts on; all unless given. A column left out keeps its level, which the network may need.
+    affine
+        Whether each channel is then multiplied by a learnt factor and moved by a learnt offset, both undone on the way
+        back.
 
     Raises
     ------
     StageError
-        If the layer has no numbers to act on, or not those named, if the past of some targets is an input and that of others not, or if the
-        steps have already been cut to patches.
+        If the layer has no numbers to act on, or not those named; if the past of some targets is an input and that of
+        others not; or if `Patch` has joined the steps already, or `PerChannel` the columns that it is to tell apart.
 
     Notes
     -----
     Statistics are those of one sample and one channel, over present entries only: neither missing values nor padding
     count. A channel that is wholly missing is shifted by 0; one that is constant or wholly missing has scale 1. A
     missing entry becomes 0 afterwards, the window's own level being a better guess than the training mean; in a column
-    filled forward it keeps the value that was held.
+    filled forward it keeps the value that was held. The learnt factor starts at 1 and is kept as its logarithm, so that
+    it can always be undone; behind `PerChannel` each target has its own.
 
-    Shape: values (B, T, C) -> (B, T, C); way back: y (B, H, K, Q) -> y * scale + shift, with those of the K targets.
+    Shape: values (B, T, C) -> (B, T, C); way back: y (B, H, K, Q) -> y * scale + shift, with those of the K targets
+    (with `affine` of (y - offset) / factor).
 
     References
     ----------
@@ -72,32 +82,30 @@ class InstanceNorm(Stage):
     keeps: Tensor
     at: Tensor
 
-    def __init__(self, mode: Mode = "last", columns: Sequence[str] | None = None) -> None:
+    def __init__(self, mode: Mode = "last", columns: Sequence[str] | None = None, affine: bool = False) -> None:
         super().__init__()
         choose("mode", mode, get_args(Mode))
-        self.mode, self.columns = mode, None if columns is None else tuple(columns)
+        self.mode, self.columns, self.affine = mode, None if columns is None else tuple(columns), affine
 
     def options(self) -> dict[str, Any]:
-        return {"mode": self.mode} | ({} if self.columns is None else {"columns": list(self.columns)})
+        columns = {} if self.columns is None else {"columns": list(self.columns)}
+        return {"mode": self.mode} | columns | ({"affine": True} if self.affine else {})
 
     def plan(self, plan: Plan) -> Plan:
         if not plan.channels:
             raise StageError("InstanceNorm acts on numbers, and this layer has none that vary by step. Leave it out.")
+        for name, before in (("Patch", "joined its steps"), ("PerChannel", "made one channel of all targets")):
+            # Behind PerChannel it can act as long as no column is to be told from another.
+            if _KINDS[name] in plan.applied and (name == "Patch" or self.columns is not None):
+                raise StageError(
+                    f"InstanceNorm needs each column by itself, and {name} has {before} already. "
+                    f"Put it first: stages=[InstanceNorm({self.mode!r}), {name}(...)]"
+                )
         for name in self.columns or ():
             if name not in plan.channels:
                 hint = nearest(name, plan.channels)
                 raise StageError(f"InstanceNorm: {name!r} is no number that varies by step.{hint}")
-        if _PATCHES in plan.applied:
-            raise StageError(
-                "InstanceNorm needs single steps, and Patch has joined them already. "
-                f"Put it first: stages=[InstanceNorm({self.mode!r}), Patch(...)]"
-            )
-        if plan.targets and len(plan.targets) != plan.outputs:
-            raise StageError(
-                "InstanceNorm gives each target the level of its own past back, and only "
-                f"{len(plan.targets)} of {plan.outputs} targets have theirs among the inputs. "
-                "Give role='target' to all of them or to none."
-            )
+        needs_every_past("InstanceNorm", plan)
         return replace(plan, applied=(*plan.applied, self.kind))
 
     def build(self, plan: Plan) -> None:
@@ -107,6 +115,9 @@ class InstanceNorm(Stage):
         self.register_buffer("acts", torch.tensor(acts), persistent=False)
         self.register_buffer("keeps", torch.tensor(keeps), persistent=False)
         self.register_buffer("at", torch.tensor(plan.targets, dtype=torch.int64), persistent=False)
+        if self.affine:
+            self.log_factor = nn.Parameter(torch.zeros(plan.keys, len(plan.channels)))
+            self.offset = nn.Parameter(torch.zeros(plan.keys, len(plan.channels)))
 
     def forward(self, steps: Steps) -> tuple[Steps, Level | None]:
         shift, scale = _LEVELS[self.mode](steps.values, steps.present)
@@ -116,16 +127,28 @@ class InstanceNorm(Stage):
         values = steps.values - shift if scale is None else (steps.values - shift) / scale
         kept = steps.present | (self.keeps & steps.real()[..., None])
         values = torch.where(kept, values, 0.0)
-        return steps.replace(values=values), self._memo(shift, scale)
+        if not self.affine:
+            return steps.replace(values=values), self._memo(shift, scale)
+        factor, offset = self._learnt(steps.key)
+        values = torch.where(steps.real()[..., None], values * factor + offset, 0.0)
+        return steps.replace(values=values), self._memo(shift, scale, factor, offset)
 
-    def _memo(self, shift: Tensor, scale: Tensor | None) -> Level | None:
+    def _learnt(self, key: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Factor and offset, (1 or B, 1, C); 1 and 0 for columns left out."""
+        factor = torch.where(self.acts, self.log_factor.exp(), 1.0)
+        offset = torch.where(self.acts, self.offset, 0.0)
+        return (factor[:, None], offset[:, None]) if key is None else (factor[key][:, None], offset[key][:, None])
+
+    def _memo(self, *parts: Tensor | None) -> Level | None:
         if not len(self.at):
             return None
-        return Level(shift[..., self.at, None], None if scale is None else scale[..., self.at, None])
+        return Level(*[None if part is None else part[..., self.at, None] for part in parts])
 
     def back(self, y: Tensor, memo: Level | None) -> Tensor:
         if memo is None:
             return y
+        if memo.factor is not None:
+            y = (y - memo.offset) / memo.factor
         return torch.add(y if memo.scale is None else y * memo.scale, memo.shift)
 
     def onnx(self, g: Graph, steps: TwinSteps) -> tuple[TwinSteps, Level | None]:
@@ -139,23 +162,36 @@ class InstanceNorm(Stage):
             values = g("Div", values, scale)
         kept = g("And", g("Unsqueeze", steps.real, g.constant([-1])), g.constant(self.keeps.cpu().numpy()))
         values = g("Where", g("Or", steps.present, kept), values, g.constant(0.0))
-        return steps._replace(values=values), self._twin_memo(g, shift, scale)
+        if not self.affine:
+            return steps._replace(values=values), self._twin_memo(g, shift, scale)
+        factor, offset = self._twin_learnt(g, steps.key)
+        real = g("Unsqueeze", steps.real, g.constant([-1]))
+        values = g("Where", real, g("Add", g("Mul", values, factor), offset), g.constant(0.0))
+        return steps._replace(values=values), self._twin_memo(g, shift, scale, factor, offset)
 
-    def _twin_memo(self, g: Graph, shift: str, scale: str | None) -> Level | None:
+    def _twin_learnt(self, g: Graph, key: str | None) -> tuple[str, str]:
+        factor, offset = (g.constant(t[:, 0].detach().cpu().numpy()) for t in self._learnt(None))
+        if key is not None:
+            factor, offset = g("Gather", factor, key, axis=0), g("Gather", offset, key, axis=0)
+        return g("Unsqueeze", factor, g.constant([1])), g("Unsqueeze", offset, g.constant([1]))
+
+    def _twin_memo(self, g: Graph, *parts: str | None) -> Level | None:
         if not len(self.at):
             return None
         at, last = g.constant(self.at.cpu().numpy()), g.constant([-1])
-        chosen = [None if s is None else g("Unsqueeze", g("Gather", s, at, axis=2), last) for s in (shift, scale)]
+        chosen = [None if p is None else g("Unsqueeze", g("Gather", p, at, axis=2), last) for p in parts]
         return Level(*chosen)
 
     def onnx_back(self, g: Graph, y: str, memo: Level | None) -> str:
         if memo is None:
             return y
+        if memo.factor is not None:
+            y = g("Div", g("Sub", y, memo.offset), memo.factor)
         return g("Add", y if memo.scale is None else g("Mul", y, memo.scale), memo.shift)
 
     @classmethod
     def examples(cls) -> list[Self]:
-        return [cls(mode) for mode in get_args(Mode)]
+        return [*(cls(mode) for mode in get_args(Mode)), cls("standard", affine=True), cls(columns=["a"], affine=True)]
 
 
 # values (B, T, C), present (B, T, C) -> shift and scale (B, 1, C); no scale where none is taken
