@@ -95,15 +95,18 @@ class Recurrent(Body):
 
     def forward(self, x: Tensor, lengths: Tensor, future: Tensor, key: Tensor | None = None) -> Tensor:
         turn = turned(lengths, x.shape[1]) if self.bidirectional else None
-        runs: list[Tensor] = []
+        runs: Sequence[Tensor] = ()
         for i, (ahead, *behind) in enumerate(self._layers()):
             x = self.drop(joined(runs, turn)) if i else x
-            runs = [ahead(x)[0], *(cell(take(x, turn))[0] for cell in behind)]
+            runs, ends = zip(ahead(x), *(cell(take(x, turn)) for cell in behind), strict=True)
         if self.pool is None:
             real = real_steps(lengths, x.shape[1])[..., None]
             y: Tensor = self.drop(torch.where(real, joined(runs, turn), 0.0))
             return y
-        state: Tensor = self.drop(self.pool(runs, turn, lengths))
+        # Without padding the cells' own last states serve, and the way back need not touch the other steps' outputs.
+        whole = lengths.device.type == "cpu" and bool((lengths == x.shape[1]).all())
+        last = [end[0][0] if isinstance(end, tuple) else end[0] for end in ends] if whole else None
+        state: Tensor = self.drop(self.pool(runs, turn, lengths, last))
         y = state[:, None] if self.decoder is None else self.decoder(state, future, key)
         return y
 
@@ -176,9 +179,13 @@ class Pool(nn.Module):
             self.inner = nn.Linear(width, width)
             self.score = nn.Linear(width, 1, bias=False)
 
-    def forward(self, runs: Sequence[Tensor], turn: Tensor | None, lengths: Tensor) -> Tensor:
+    def forward(
+        self, runs: Sequence[Tensor], turn: Tensor | None, lengths: Tensor, last: Sequence[Tensor] | None
+    ) -> Tensor:
         some = (lengths > 0)[:, None]
         if self.how == "last":
+            if last is not None:
+                return torch.cat(list(last), 1)
             at = (lengths - 1).clamp(min=0)[:, None, None]
             ends = [run.gather(1, at.expand(-1, -1, run.shape[2]))[:, 0] for run in runs]
             return torch.cat(ends, 1) * some
