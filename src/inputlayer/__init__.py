@@ -49,9 +49,12 @@ _NAMES = {
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
+_MODULES = ("keras",)  # names that are a module of ours
+
 __all__ = sorted(_HOME)  # one list of the public names, above
 
 if TYPE_CHECKING:
+    from inputlayer import keras as keras
     from inputlayer.bodies import GRU as GRU
     from inputlayer.bodies import LSTM as LSTM
     from inputlayer.bodies import Dense as Dense
@@ -110,6 +113,8 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"inputlayer.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'inputlayer' has no attribute {name!r}")
     value = getattr(import_module(f"inputlayer.{_HOME[name]}"), name)
@@ -118,4 +123,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted([*__all__, *_MODULES])
