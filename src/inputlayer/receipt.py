@@ -150,23 +150,26 @@ def _row_hashes(schema: Schema, block: Block) -> np.ndarray:
             cells = block.values[name]
             # A time counts, however it was written.
             read = pl.Series(cells.utc).cast(pl.Datetime("us")) if isinstance(cells, Times) else block.frame[name]
-            total += _mix(_cell_hashes(read) ^ _text_hash(name))
+            total += _mix(_cell_words(read) ^ _text_hash(name))
         if block.order is not None:
             total += _mix(block.order.astype(np.float64).view(np.uint64))
         return _mix(total)
 
 
-def _cell_hashes(values: pl.Series) -> np.ndarray:
+def _cell_words(values: pl.Series) -> np.ndarray:
+    """A 64-bit word per cell, (rows,) uint64, the same for the same content; not scrambled yet."""
     dtype = values.dtype
     if isinstance(dtype, pl.List | pl.Array):
         return _list_hashes(values)
     if dtype.is_numeric() or dtype == pl.Boolean:
         numbers = values.cast(pl.Float64).fill_null(float("nan")).to_numpy() + 0.0  # -0.0 becomes 0.0
-        return np.where(np.isnan(numbers), np.uint64(1), _mix(numbers.view(np.uint64)))
+        words = numbers.view(np.uint64)
+        words[np.isnan(numbers)] = 1  # there are many NaN
+        return words
     if dtype.is_temporal():
         if dtype == pl.Date or isinstance(dtype, pl.Datetime):
             values = values.cast(pl.Datetime("us", dtype.time_zone if isinstance(dtype, pl.Datetime) else None))
-        return _mix(values.to_physical().cast(pl.Int64).fill_null(-(2**63)).to_numpy().view(np.uint64))
+        return values.to_physical().cast(pl.Int64).fill_null(-(2**63)).to_numpy().view(np.uint64)
     if dtype == pl.Null:
         return np.ones(len(values), dtype=np.uint64)
     texts = values if dtype == pl.Binary else values.cast(pl.String)
@@ -181,7 +184,7 @@ def _list_hashes(values: pl.Series) -> np.ndarray:
     total = np.zeros(len(values), dtype=np.uint64)
     full = np.flatnonzero(lengths)
     if len(full):
-        flat = _cell_hashes(lists.gather(full).explode())
+        flat = _cell_words(lists.gather(full).explode())
         starts = np.cumsum(lengths[full]) - lengths[full]
         place = (np.arange(len(flat)) - np.repeat(starts, lengths[full])).astype(np.uint64)
         total[full] = np.add.reduceat(_mix(flat + place * _M3), starts)
@@ -191,11 +194,12 @@ def _list_hashes(values: pl.Series) -> np.ndarray:
 def _mix(x: np.ndarray) -> np.ndarray:
     """Scramble 64-bit words (the finaliser of splitmix64, Steele et al. 2014)."""
     with np.errstate(over="ignore"):
-        z = x + _M3
-        z = (z ^ (z >> np.uint64(30))) * _M1
-        z = (z ^ (z >> np.uint64(27))) * _M2
-        mixed: np.ndarray = z ^ (z >> np.uint64(31))
-    return mixed
+        z: np.ndarray = x + _M3
+        for shift, factor in ((30, _M1), (27, _M2)):
+            z ^= z >> np.uint64(shift)
+            z *= factor
+        z ^= z >> np.uint64(31)
+    return z
 
 
 def _text_hash(text: str | bytes) -> np.uint64:
