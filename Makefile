@@ -19,7 +19,7 @@ demo: $(READY)  ## the first command: a table, an input layer, an LSTM, and what
 	@$(BIN)/inputlayer demo
 
 test: $(READY)  ## the tests that fit in a few minutes
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow' -n auto --dist worksteal
 
 slow: $(READY)  ## the tests that take minutes or measure speed
 	$(BIN)/python -m pytest -m slow
@@ -39,7 +39,7 @@ $(PEERS)/.ready: bench/peers.txt
 	@touch $@
 
 bench: $(READY) $(PEERS)/.ready  ## every claim about speed and size, each script a table
-	@for script in bench/*_*.py; do $(BIN)/python $$script || exit 1; done
+	@for script in $$(grep -l __main__ bench/*.py); do $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf $(VENV) $(PEERS)

@@ -7,8 +7,9 @@ import hypothesis
 import pytest
 import torch
 
-# Sums in torch depend on the number of threads: fixed, so that a test gives the same bytes on every machine.
-torch.set_num_threads(2)
+# Sums in torch depend on the number of threads: fixed, so that a test gives the same bytes on every machine. One,
+# because the tests run in several processes, and threads that wait for each other would take the cores from the others.
+torch.set_num_threads(1)
 
 # A deadline would fail on a busy machine. In CI the examples are the same each time, so that a failure is the change's.
 hypothesis.settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)

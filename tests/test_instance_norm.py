@@ -194,5 +194,5 @@ def test_a_learnt_affine_is_undone_and_missing_entries_stand_at_the_level(key: t
 
 
 def test_an_unknown_column_is_named() -> None:
-    with pytest.raises(StageError, match="'bb' is no number that varies by step. Did you mean 'b'?"):
+    with pytest.raises(StageError, match=r"'bb' is no number that varies by step\. Did you mean 'b'\?"):
         InstanceNorm(columns=["bb"]).plan(PLAN)

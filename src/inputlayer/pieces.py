@@ -92,7 +92,8 @@ def _repeated(words: Counts, known: set[str]) -> Iterator[str]:
 def _spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """The numbers ``start .. start + length`` of each, end to end."""
     ends = np.cumsum(lengths)
-    return np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
+    spans: np.ndarray = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
+    return spans
 
 
 def _import_tokenizers() -> Any:

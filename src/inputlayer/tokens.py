@@ -134,3 +134,18 @@ def onnx_lowered(g: Graph, cells: str) -> str:
 
 def _whole(lengths: pl.Series) -> np.ndarray:
     return np.asarray(lengths.fill_null(0).to_numpy().astype(np.int64))
+
+
+def decoded(cells: pl.Series) -> pl.Series:
+    """Bytes -> text, null where they are not UTF-8."""
+    try:
+        return cells.cast(pl.String)
+    except pl.exceptions.PolarsError:  # it does not say which ones
+        return cells.map_elements(_text_or_none, return_dtype=pl.String)
+
+
+def _text_or_none(cell: bytes) -> str | None:
+    try:
+        return cell.decode()
+    except UnicodeDecodeError:
+        return None

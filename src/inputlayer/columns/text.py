@@ -29,7 +29,7 @@ from inputlayer.columns.base import (
 from inputlayer.errors import OptionError
 from inputlayer.pieces import Pieces
 from inputlayer.statistics import Counts
-from inputlayer.tokens import Rule, coded, count, lowered, onnx_lowered, onnx_split, split
+from inputlayer.tokens import Rule, coded, count, decoded, lowered, onnx_lowered, onnx_split, split
 from inputlayer.word_vectors import read_vectors
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Text(Column):
         """Cells -> a series of String; missing ones are null. Bytes are read as UTF-8; other types are noted."""
         dtype, given = values.dtype, values.is_not_null().to_numpy()
         if dtype == pl.Binary:
-            cells = _decoded(values)
+            cells = decoded(values)
             bad = given & cells.is_null().to_numpy()
             where.add("is not text in UTF-8", bad, values, "Read the file in its own encoding first.")
             return cells
@@ -452,18 +452,3 @@ def _table(state: TextState, pooled: bool) -> nn.Embedding:
         if state.known:
             table.weight[torch.tensor(state.known) + FIRST] = torch.from_numpy(state.vectors)
     return table
-
-
-def _decoded(cells: pl.Series) -> pl.Series:
-    """Bytes -> text, null where they are not UTF-8."""
-    try:
-        return cells.cast(pl.String)
-    except pl.exceptions.PolarsError:  # it does not say which ones
-        return cells.map_elements(_text_or_none, return_dtype=pl.String)
-
-
-def _text_or_none(cell: bytes) -> str | None:
-    try:
-        return cell.decode()
-    except UnicodeDecodeError:
-        return None
