@@ -2,7 +2,8 @@
 
 For each split of the data, every candidate is trained on a part of the training part and judged by the log loss on the
 rest of it; the best is trained anew on the whole training part, for the same number of epochs, and scored once on the
-test part. So no test row has a say in the settings that it is scored with.
+test part. So no test row has a say in which candidate it is scored with. The few candidates themselves were drawn up by
+looking at such parts of the first two splits' training parts, never at a test part.
 """
 
 from __future__ import annotations
