@@ -121,3 +121,15 @@ def test_what_cannot_be_guessed_is_said(options: dict[str, Any], message: str) -
         il.infer(frame, **options)
     with pytest.raises(TableError, match="the table has no rows"):
         il.infer(panel().clear(), "load")
+
+
+def test_a_few_cells_that_are_no_numbers_do_not_make_a_category() -> None:
+    cells = [str(i / 7) for i in range(100)]
+    schema = il.infer({"day": list(range(100)), "load": [0.5, 1.0] * 50, "temp": ["n/a?", *cells[1:]]}, "load")
+    assert isinstance(schema.columns["temp"], il.Number)
+    assert "such as 'n/a?'" in schema.reasons["temp"]
+
+
+def test_groups_that_are_asked_for_are_given() -> None:
+    table = {"id": [1, 1, 2, 2] * 3, "x": [0.5, 1.0, 2.5] * 4, "label": ["a", "b"] * 6}
+    assert il.infer(table, "label", by="id").sequence == il.Groups("id")

@@ -174,3 +174,15 @@ def test_missing_and_unseen_values_never_fail(road: str, data: st.DataObject) ->
 def fitted(road: str) -> il.InputLayer:
     schema, frame = ROADS[road]
     return il.InputLayer(schema, [] if road == "cells" else [il.InstanceNorm("standard")]).fit(frame)
+
+
+@pytest.mark.parametrize("shape", [(4, 2), (4, 3, 1), (4, 2, 2), (4, 2, 2, 1)])
+def test_an_output_of_the_wrong_shape_is_refused(shape: tuple[int, ...]) -> None:
+    table = {"day": list(range(20)), "load": [float(i % 7) for i in range(20)]}
+    schema = il.Schema({"load": il.Number()}, il.Windows("day", length=4, horizon=2), target="load")
+    layer = il.InputLayer(schema, [il.InstanceNorm("last")]).fit(table)
+    inputs = layer(next(iter(layer.batches(table, 4))))
+    with pytest.raises(OptionError, match=r"not \(batch, 2, 1 target\)"):
+        layer.back(torch.zeros(shape), inputs)
+    with pytest.raises(OptionError, match=r"not \(batch, 2, 1 target\)"):
+        layer.raw(torch.zeros(shape))

@@ -364,3 +364,15 @@ def test_a_single_group_a_constant_column_and_one_row_more_than_a_window() -> No
     few = il.Model(il.InputLayer(schema), il.LSTM(4))
     few.fit(panel((7,)), epochs=1)
     assert few.predict(panel((7,))).height == 1
+
+
+def test_quantiles_do_not_cross() -> None:
+    table = {"day": list(range(60)), "load": [float(i * i % 11) for i in range(60)]}
+    schema = il.Schema({"load": il.Number()}, il.Windows("day", length=8, horizon=3), target="load")
+    model = il.Model(il.InputLayer(schema), il.LSTM(4), il.Regression("quantile", quantiles=(0.1, 0.5, 0.9)))
+    model.fit(table, epochs=0)
+    found = model.backtest(table).select("load_q10", "load_q50", "load_q90").to_numpy()
+    assert (found[:, :-1] <= found[:, 1:]).all()
+    text = str(model.evaluate(table, allow_seen=True))
+    assert "pinball" in text
+    assert "coverage" in text

@@ -231,6 +231,15 @@ def test_callbacks_and_loggers_are_passed_on(tmp_path: Path) -> None:
     assert [line.split(",")[2] for line in lines[1:]] == ["4", "9", "14", "19"]
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Ctrl-C is heard, also where the tests were started by a shell that ignores it for its background jobs."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("how", ["signal", "error"])
 def test_ctrl_c_returns_with_the_best_weights_and_a_checkpoint(how: str, tmp_path: Path) -> None:
     def press(step: int) -> None:
@@ -255,6 +264,7 @@ def test_ctrl_c_returns_with_the_best_weights_and_a_checkpoint(how: str, tmp_pat
     assert losses(resumed) == losses(train(short, FakeBatches(), valid, OPTIONS))
 
 
+@pytest.mark.usefixtures("heard")
 def test_interrupted_in_the_first_epoch_keeps_what_was_learnt(tmp_path: Path) -> None:
     network = FakeNetwork()
     before = state(network)

@@ -25,13 +25,19 @@ class Scores(dict[str, Any]):
     """The scores by name; as text a small table of model and baselines, and who wins."""
 
     def __str__(self) -> str:
-        main = "accuracy" if "accuracy" in self else "rmse"
-        names = [n for n in ("rmse", "mae", "accuracy", "f1", "log_loss") if n in self]
-        rows = [("model", self), *sorted(self["baselines"].items(), key=lambda b: b[1][main], reverse=main != "rmse")]
+        # Several targets have units of their own, which no mean joins.
+        errors = ("mse_standardised", "mae_standardised") if len(self.get("by_target", ())) > 1 else ("rmse", "mae")
+        main = "accuracy" if "accuracy" in self else errors[0]
+        names = [n for n in (*errors, "pinball", "coverage", "accuracy", "f1", "log_loss") if n in self]
+        rows = [
+            ("model", self),
+            *sorted(self["baselines"].items(), key=lambda b: b[1][main], reverse=main == "accuracy"),
+        ]
         wide = max(len(n) for n, _ in rows)
         lines = [" ".join([" " * wide, *(f"{n:>10}" for n in names)])]
         for name, scores in rows:
-            lines.append(" ".join([f"{name:<{wide}}", *(f"{scores[n]:10.4g}" for n in names)]))
+            cells = [f"{scores[n]:{max(10, len(n))}.4g}" if n in scores else " " * max(10, len(n)) for n in names]
+            lines.append(" ".join([f"{name:<{wide}}", *cells]))
         skipped = "".join(f"; {n} skipped: {reason}" for reason, n in self["skipped"].items())
         lines.append(f"{self['sequences']} sequences{skipped}")
         return "\n".join([*lines, *([self["verdict"]] if self.get("verdict") else [])])

@@ -11,9 +11,9 @@ import polars as pl
 
 from inputlayer.columns import Category, Flag, Number, Series, Timestamp
 from inputlayer.columns.base import Column, Where
-from inputlayer.errors import Problems
+from inputlayer.errors import Problems, shorten
 from inputlayer.schema import Schema, check_columns
-from inputlayer.sequence import Cells, Sequence, Windows
+from inputlayer.sequence import Cells, Groups, Sequence, Windows
 from inputlayer.sequence.base import as_names
 from inputlayer.table import Table
 
@@ -170,6 +170,10 @@ def _text(real: pl.Series, *, is_target: bool) -> Guess:
     if not misread:
         return Guess(Timestamp(), "text that reads as times")
     distinct = real.n_unique()
+    odd = real.filter(real.cast(pl.Float64, strict=False).is_null())
+    if distinct > 20 and 0 < len(odd) <= len(real) / 10:  # the fit will name the rows, rather than take them for words
+        shown = f"numbers, but for {len(odd)} of {len(real)} cells, such as {shorten(odd[0])}"
+        return Guess(Number(), f"{shown}: correct them, or name them in il.read(..., missing=...)")
     if set(real.str.to_lowercase().unique().to_list()) <= _TRUTHS and distinct <= 4:
         return Guess(Flag(), "only yes and no")
     if distinct == 1:
@@ -217,6 +221,8 @@ def _sequence(
     cells = [n for n, g in guesses.items() if isinstance(g.column, Series) and n not in targets]
     if cells and length is None and horizon is None:
         return Cells(steps=cells[0]), f"each row is a sample, whose steps are in {cells[0]!r}"
+    if order is None and by is not None:
+        return Groups(by), f"all rows of one {', '.join(as_names(by))} are a sequence, as asked"
     if order is None:
         return Cells(), "no column orders the rows, so each one is a sample of its own"
     if length is None:

@@ -60,6 +60,8 @@ class InputLayer(nn.Module):
 
     def __init__(self, schema: Schema, stages: Sequence[Stage] = ()) -> None:
         super().__init__()
+        if not isinstance(stages, Sequence):
+            raise OptionError(f"stages={stages!r}: give a list, such as [il.InstanceNorm('last')]")
         for stage in stages:
             if not isinstance(stage, Stage):
                 raise OptionError(f"stages={stages!r}: {stage!r} is no stage. Write il.InstanceNorm('last'), ...")
@@ -225,6 +227,7 @@ class InputLayer(nn.Module):
 
     def to_steps(self, batch: Batch) -> Steps:
         """Batch -> Steps: the columns' modules, before any stage."""
+        self.learnt  # noqa: B018  # raises where not fitted
         count, first = len(batch), next(iter(batch.steps.values()), None)
         steps = first.shape[1] if first is not None else max(1, int(batch.lengths.max()))  # static columns alone
         values, present, extras, static, future = [], [], [], [], []
@@ -274,6 +277,7 @@ class InputLayer(nn.Module):
 
         Shape: y (B, H, K targets, Q quantiles), or (B, H, K) -> the same shape.
         """
+        self._check_output(y, self.plan.outputs)
         if not self.plans[0].targets:
             return y
         if y.dim() == 3:
@@ -282,11 +286,18 @@ class InputLayer(nn.Module):
             y = stage.back(y, memo)
         return y
 
+    def _check_output(self, y: Tensor, targets: int) -> None:
+        horizon = self.schema.horizon
+        if y.dim() not in (3, 4) or y.shape[2] != targets or (horizon and y.shape[1] != horizon):
+            wanted = f"(batch, {horizon or 'steps'}, {targets} target{'s' * (targets > 1)}"
+            raise OptionError(f"the output has shape {tuple(y.shape)}, not {wanted}) or {wanted}, quantiles)")
+
     def raw(self, y: Tensor) -> np.ndarray:
         """Scaled units -> raw units, float64, each target by its own column.
 
         Shape: y (B, n, K targets, Q quantiles), or (B, n, K) -> the same shape.
         """
+        self._check_output(y, len(self.schema.targets))
         if y.dim() == 3:
             return self.raw(y.unsqueeze(-1))[..., 0]
         scaled = y.detach().double().cpu().numpy()

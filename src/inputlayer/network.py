@@ -25,6 +25,10 @@ class Network(nn.Module):
 
     def __init__(self, layer: InputLayer, body: nn.Module, head: Head | None = None) -> None:
         super().__init__()
+        if not isinstance(layer, InputLayer):
+            raise OptionError(f"layer={layer!r}: give an il.InputLayer(schema, ...)")
+        if not isinstance(body, nn.Module):
+            raise OptionError(f"body={body!r}: give a module, such as il.LSTM(units=64)")
         self.layer, self.body = layer, body
         self.head = head if head is not None else default_head(layer)
         if classes(layer) != isinstance(self.head, Classes):
@@ -71,7 +75,8 @@ class Network(nn.Module):
         if isinstance(self.head, Classes):
             probabilities: np.ndarray = torch.softmax(y.detach().double(), dim=-1).cpu().numpy()
             return probabilities
-        return self.layer.raw(y)
+        # Quantiles that cross are put in order: never worse in pinball loss (Chernozhukov et al. 2010).
+        return np.sort(self.layer.raw(y), axis=-1)
 
 
 def classes(layer: InputLayer) -> bool:

@@ -180,6 +180,10 @@ class Table:
     parts: tuple[_Part, ...] = field(repr=False)
     axes: str | None = None
 
+    def __repr__(self) -> str:
+        axes = "" if self.axes is None else f", axes={self.axes!r}"
+        return f"Table({self.height:,} rows{axes}: {', '.join(f'{n} {t}' for n, t in self.columns.items())})"
+
     @staticmethod
     def of(data: Any) -> Table:
         """A table of whatever holds one.
