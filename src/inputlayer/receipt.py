@@ -150,10 +150,18 @@ def _row_hashes(schema: Schema, block: Block) -> np.ndarray:
             cells = block.values[name]
             # A time counts, however it was written.
             read = pl.Series(cells.utc).cast(pl.Datetime("us")) if isinstance(cells, Times) else block.frame[name]
-            total += _mix(_cell_words(read) ^ _text_hash(name))
+            _take_in(total, _cell_words(read), _text_hash(name))
         if block.order is not None:
-            total += _mix(block.order.astype(np.float64).view(np.uint64))
+            _take_in(total, block.order.astype(np.float64).view(np.uint64), _M3)
         return _mix(total)
+
+
+def _take_in(total: np.ndarray, words: np.ndarray, salt: np.uint64) -> None:
+    """Take one more word per row into `total`, in place; the last scrambling is the caller's."""
+    total ^= words
+    total += salt
+    total *= _M1
+    total ^= total >> np.uint64(32)
 
 
 def _cell_words(values: pl.Series) -> np.ndarray:
