@@ -5,10 +5,10 @@ The protocol: the first 24 rows are dropped, missing PM2.5 is set to 0 (in the t
 train, all others test. The input layer gets 24 hours of every column: the wind's direction as a category, the hour of
 the day, PM2.5 once as the protocol has it and once with its gaps left open and marked, each window measured from its
 own last values. Dropout and batch size were chosen on the training hours: ``--search`` trains each of a small grid on
-the first 80 % of them and takes the lowest RMSE on the rest, over 3 seeds. The final models train on all 8,760 hours for
-about the number of epochs that was best there, without a validation part. What the grid holds, the columns' options, the
-look-back and the units were settled while this was written, when scores of the test part were seen as well: take the
-figure as that of a developed example, not of a blind test.
+the first 80 % of them and takes the lowest RMSE on the rest, over 3 seeds. The final models train on all 8,760 hours
+for about the number of epochs that was best there, without a validation part. What the grid holds, the columns'
+options, the look-back and the units were settled while this was written, when scores of the test part were seen as
+well: take the figure as that of a developed example, not of a blind test.
 
 ``--quick``: one seed, one epoch.
 """
