@@ -15,11 +15,12 @@ import polars as pl
 from inputlayer.blocks import Block
 from inputlayer.schema import Schema
 from inputlayer.sequence import Windows
+from inputlayer.statistics import splitmix64
 from inputlayer.times import Times
 
 _KEPT = 100_000  # content hashes kept; beyond that the smallest, which is a fixed sample
 
-_M1, _M2, _M3 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB), np.uint64(0x9E3779B97F4A7C15)
+_M1, _M3 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class ReceiptWriter:
             return Receipt(self.rows, len(keys), keys, first, last, counts)
         hashes = self.hashes
         if self.schema.sequence.by_names:
-            hashes = _smallest(_mix(np.array(list(self.groups.values()), dtype=np.uint64)))
+            hashes = _smallest(splitmix64(np.array(list(self.groups.values()), dtype=np.uint64)))
         # The sign bit is turned so that the order of the unsigned numbers is kept.
         signed = np.sort((hashes ^ np.uint64(1 << 63)).view(np.int64))
         return Receipt(self.rows, len(self.groups) or self.cells, hashes=signed)
@@ -153,7 +154,7 @@ def _row_hashes(schema: Schema, block: Block) -> np.ndarray:
             _take_in(total, _cell_words(read), _text_hash(name))
         if block.order is not None:
             _take_in(total, block.order.astype(np.float64).view(np.uint64), _M3)
-        return _mix(total)
+        return splitmix64(total)
 
 
 def _take_in(total: np.ndarray, words: np.ndarray, salt: np.uint64) -> None:
@@ -195,19 +196,8 @@ def _list_hashes(values: pl.Series) -> np.ndarray:
         flat = _cell_words(lists.gather(full).explode())
         starts = np.cumsum(lengths[full]) - lengths[full]
         place = (np.arange(len(flat)) - np.repeat(starts, lengths[full])).astype(np.uint64)
-        total[full] = np.add.reduceat(_mix(flat + place * _M3), starts)
-    return _mix(total + lengths.astype(np.uint64))
-
-
-def _mix(x: np.ndarray) -> np.ndarray:
-    """Scramble 64-bit words (the finaliser of splitmix64, Steele et al. 2014)."""
-    with np.errstate(over="ignore"):
-        z: np.ndarray = x + _M3
-        for shift, factor in ((30, _M1), (27, _M2)):
-            z ^= z >> np.uint64(shift)
-            z *= factor
-        z ^= z >> np.uint64(31)
-    return z
+        total[full] = np.add.reduceat(splitmix64(flat + place * _M3), starts)
+    return splitmix64(total + lengths.astype(np.uint64))
 
 
 def _text_hash(text: str | bytes) -> np.uint64:
