@@ -8,14 +8,13 @@ import numpy as np
 import polars as pl
 
 from inputlayer.columns.base import Where
-from inputlayer.columns.timestamp import Timestamp, TimestampState
+from inputlayer.columns.timestamp import TimestampState
 from inputlayer.encode import Encoded
 from inputlayer.errors import OptionError, Problems
 from inputlayer.fit import Fitted, is_timed
 from inputlayer.receipt import key_text
-from inputlayer.schema import check_columns
+from inputlayer.schema import check_columns, order_numbers
 from inputlayer.sequence import Index, Windows
-from inputlayer.sequence.base import order_values
 from inputlayer.table import Table
 
 
@@ -51,15 +50,6 @@ def rows_ahead(fitted: Fitted, table: Table, future: Table | None, problems: Pro
     return Table.of(ahead.select(n for n in ahead.columns if n in known).with_columns(unknown)), given
 
 
-def _order(fitted: Fitted, frame: pl.DataFrame, problems: Problems) -> np.ndarray:
-    name = str(fitted.schema.sequence.order_name)
-    column = fitted.schema.columns.get(name)
-    where = Where(name, 0, problems)
-    if isinstance(column, Timestamp):
-        return column.order_values(column.accept(frame[name], where), where)
-    return order_values(frame[name], where)
-
-
 def _last(fitted: Fitted, table: Table, problems: Problems) -> pl.DataFrame:
     """Each series' keys and last order value, as ``_last``."""
     sequence = fitted.schema.sequence
@@ -67,7 +57,8 @@ def _last(fitted: Fitted, table: Table, problems: Problems) -> pl.DataFrame:
     frame = table.frame([*by, str(sequence.order_name)])
     if not frame.height:
         problems.add("the table has no rows")
-    keyed = pl.DataFrame([*frame.select(by), pl.Series("_last", _order(fitted, frame, problems))])
+    order = order_numbers(fitted.schema, frame[str(sequence.order_name)], problems)
+    keyed = pl.DataFrame([*frame.select(by), pl.Series("_last", order)])
     return keyed.group_by(by).agg(pl.col("_last").max()).sort(by) if by else keyed.select(pl.col("_last").max())
 
 
@@ -130,7 +121,7 @@ def _checked(fitted: Fitted, future: Table, last: pl.DataFrame, problems: Proble
         return None
     frame = future.frame().with_columns(pl.col(n).cast(last[n].dtype, strict=False) for n in by)
     found = Problems()
-    order = _order(fitted, frame, found)
+    order = order_numbers(fitted.schema, frame[str(fitted.schema.sequence.order_name)], found)
     if not found:
         keyed = pl.DataFrame([*frame.select(by), pl.Series("_order", order)]).with_row_index("_row")
         how: dict[str, Any] = {"on": by, "how": "left", "nulls_equal": True, "maintain_order": "left"}

@@ -6,11 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
+import numpy as np
+import polars as pl
+
 from inputlayer.columns import KINDS
-from inputlayer.columns.base import Column
+from inputlayer.columns.base import Column, Where
+from inputlayer.columns.timestamp import Timestamp
 from inputlayer.errors import InputLayerError, OptionError, Problem, Problems, SchemaError, headed, nearest
 from inputlayer.sequence import SEQUENCES, Sequence, Windows
-from inputlayer.sequence.base import as_names
+from inputlayer.sequence.base import as_names, order_values
 from inputlayer.table import Table
 
 
@@ -253,6 +257,14 @@ def check_columns(table: Table, needed: Iterable[str], problems: Problems, of: s
             problems.add(
                 f"is missing from {of}.{nearest(name, known)}", column=name, remedy=f"It has: {', '.join(known[:20])}"
             )
+
+
+def order_numbers(schema: Schema, cells: pl.Series, problems: Problems) -> np.ndarray:
+    """Raw cells of the order column -> numbers to sort by, (rows,) int64 or float64; notes cells that have no place."""
+    column, where = schema.columns.get(cells.name), Where(cells.name, 0, problems)
+    if isinstance(column, Timestamp):
+        return column.order_values(column.accept(cells, where), where)
+    return order_values(cells, where)
 
 
 def refuse(condition: bool, message: str) -> None:

@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from inputlayer.columns.base import Where
-from inputlayer.columns.timestamp import Timestamp
 from inputlayer.errors import InputLayerError, OptionError, Problems
-from inputlayer.schema import Schema, check_columns, refuse
+from inputlayer.schema import Schema, check_columns, order_numbers, refuse
 from inputlayer.sequence import Windows
-from inputlayer.sequence.base import order_values
 from inputlayer.table import Table
 
 Part = float | int | str | date | datetime
@@ -92,7 +89,7 @@ def _in_time(table: Table, schema: Schema, valid: Part, test: Part) -> np.ndarra
     name = str(schema.sequence.order_name)
     values = table.frame([name])[name]
     problems = Problems()
-    order = _order(schema, values, problems)
+    order = order_numbers(schema, values, problems)
     problems.raise_if_any()
     ranked = np.sort(order)  # of all series together
     cuts: list[float] = []
@@ -110,20 +107,12 @@ def _in_time(table: Table, schema: Schema, valid: Part, test: Part) -> np.ndarra
     return labels
 
 
-def _order(schema: Schema, values: pl.Series, problems: Problems) -> np.ndarray:
-    """Cells of the order column -> numbers."""
-    column, where = schema.columns.get(values.name), Where(values.name, 0, problems)
-    if isinstance(column, Timestamp):
-        return column.order_values(column.accept(values, where), where)
-    return order_values(values, where)
-
-
 def _moment(schema: Schema, part: str | date, values: pl.Series) -> float:
     """A time given by the user, as a number like those of the order column."""
     problems = Problems()
     try:
         given = _like(pl.Series(values.name, [part]), values.dtype)
-        moment = float(_order(schema, given, problems)[0])
+        moment = float(order_numbers(schema, given, problems)[0])
     except (pl.exceptions.PolarsError, InputLayerError):
         moment = np.nan
     if problems or np.isnan(moment):
