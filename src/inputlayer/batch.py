@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -99,6 +100,7 @@ class Batches:
                 ("target", self.schema.targets if targets else ()),
             )
         }
+        self._unbound = {place: self._mostly_single(wires) for place, wires in self._wires.items()}
         self.horizon = self.schema.horizon
         # One gather fetches look-back and horizon together where every window is whole and its target follows it.
         self.whole = (
@@ -146,6 +148,12 @@ class Batches:
             batches = [batches[i] for i in torch.randperm(len(batches), generator=draw).tolist()]
         return tuple(batches)
 
+    def _mostly_single(self, wires: Sequence[str]) -> set[DType]:
+        """The dtypes whose packed rows are mostly wires of a single number, of those asked for."""
+        slots = [self.encoded.slots[w] for w in wires if w in self.encoded.slots]
+        count = Counter(slot.dtype for slot in slots if not slot.shape)
+        return {d for d, n in count.items() if 2 * n >= self.packed[d].shape[1]}
+
     def padding(self) -> float:
         """The share of steps that are padding, over one epoch."""
         if not self.uneven:
@@ -159,10 +167,7 @@ class Batches:
         at, index = chosen.numpy(), self.index
         parts = (index.start, index.length, index.ahead)
         start, length, ahead = (torch.from_numpy(a[at].astype(np.int64, copy=False)) for a in parts)
-        if self.whole:
-            batch = self._even(start, length)
-        else:
-            batch = self._uneven(start, length, ahead)
+        batch = self._even(start, length) if self.whole else self._uneven(start, length, ahead)
         batch.index = chosen
         batch.static = self._at("static", ahead, None)
         batch.weight = self.weight[ahead] if self.weight is not None else None
@@ -174,25 +179,28 @@ class Batches:
         steps, span = self.span - self.horizon, self.span
         at = start.numpy()
         fetched = {d: torch.from_numpy(v[at]).view(len(at), span, v.shape[1] // span) for d, v in self.views.items()}
-        batch = Batch(
-            {w: self._cut(fetched, w, slice(steps)) for w in self._wires["steps"]},
-            {w: self._cut(fetched, w, slice(steps, span)) for w in self._wires["future"]},
-            {},
-            length,
-            length,
-            True,
-        )
-        ahead = slice(steps, span) if self.horizon else slice(steps - 1, steps)
-        self._add_target(batch, {w: self._cut(fetched, w, ahead) for w in self._wires["target"]}, None)
+        past = {d: rows[:, :steps] for d, rows in fetched.items()}
+        ahead = {d: rows[:, steps if self.horizon else steps - 1 :] for d, rows in fetched.items()}
+        batch = Batch(self._cut(past, "steps"), self._cut(ahead, "future"), {}, length, length, True)
+        self._add_target(batch, self._cut(ahead, "target"), None)
         return batch
 
-    def _cut(self, fetched: Mapping[DType, Tensor], wire: str, steps: slice | None = None) -> Tensor:
-        """One wire of packed rows (..., width), at `steps` of their second axis: (..., *entry)."""
-        slot = self.encoded.slots[wire]
-        part = fetched[slot.dtype] if steps is None else fetched[slot.dtype][:, steps]
-        if not slot.shape:
-            return part[..., slot.start]
-        return part[..., slot.start : slot.stop].reshape(*part.shape[:-1], *slot.shape)
+    def _cut(self, rows: Mapping[DType, Tensor], place: str) -> dict[str, Tensor]:
+        """The wires of `place` from packed rows {dtype: (..., width)}: {wire: (..., *entry)}, all views."""
+        # Unbound at once where most of a row is single numbers: many small slices would be most of a batch's time.
+        single = {d: part.unbind(-1) for d, part in rows.items() if d in self._unbound[place]}
+        found: dict[str, Tensor] = {}
+        for wire in self._wires[place]:
+            slot = self.encoded.slots.get(wire)
+            if slot is None:
+                continue
+            if slot.shape:
+                part = rows[slot.dtype][..., slot.start : slot.stop]
+                found[wire] = part.reshape(*part.shape[:-1], *slot.shape)
+            else:
+                whole = single.get(slot.dtype)
+                found[wire] = rows[slot.dtype][..., slot.start] if whole is None else whole[slot.start]
+        return found
 
     def _uneven(self, start: Tensor, length: Tensor, ahead: Tensor) -> Batch:
         # At least one step, so that a body also takes a batch of sequences without any.
@@ -219,11 +227,11 @@ class Batches:
             # Padding is written as what "missing" looks like: masked by the lengths, and harmless where it is not.
             for dtype, rows in fetched.items():
                 rows[padded] = np.nan if dtype == "float32" else 0
-        found: dict[str, Tensor] = {}
+        found = self._cut(fetched, place)
         for wire in given:
             if wire in slots:
-                found[wire] = self._cut(fetched, wire)
-            elif place == "steps" and self.schema.sequence.steps_column is not None:
+                continue
+            if place == "steps" and self.schema.sequence.steps_column is not None:
                 found[wire] = self._entries(wire, at, padded)
             else:
                 found |= self._pooled(wire, at, padded)
@@ -255,7 +263,7 @@ class Batches:
             return
         stacked = torch.stack(list(wires.values()), dim=-1)
         if stacked.dtype == torch.float32:
-            batch.target, batch.real = stacked, ~torch.isnan(stacked)
+            batch.target, batch.real = stacked, stacked == stacked  # NaN: missing
         else:
             first = self.schema.columns[self.schema.targets[0]].first_class
             codes = stacked.long()
