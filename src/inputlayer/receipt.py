@@ -171,7 +171,8 @@ def _cell_words(values: pl.Series) -> np.ndarray:
     if isinstance(dtype, pl.List | pl.Array):
         return _list_hashes(values)
     if dtype.is_numeric() or dtype == pl.Boolean:
-        numbers = values.cast(pl.Float64).fill_null(float("nan")).to_numpy() + 0.0  # -0.0 becomes 0.0
+        floats = values if dtype == pl.Float64 else values.cast(pl.Float64)
+        numbers = floats.to_numpy() + 0.0  # null becomes NaN, -0.0 becomes 0.0
         words = numbers.view(np.uint64)
         words[np.isnan(numbers)] = 1  # there are many NaN
         return words
@@ -184,7 +185,10 @@ def _cell_words(values: pl.Series) -> np.ndarray:
     texts = values if dtype == pl.Binary else values.cast(pl.String)
     unique = texts.unique()
     codes = [1 if v is None else int(_text_hash(v)) for v in unique]
-    return texts.replace_strict(unique, pl.Series(codes, dtype=pl.UInt64), return_dtype=pl.UInt64).to_numpy()
+    known = pl.DataFrame([unique.alias("text"), pl.Series("word", codes, dtype=pl.UInt64)])
+    # A join takes half the time of `replace_strict`.
+    cells = texts.alias("text").to_frame().join(known, on="text", how="left", nulls_equal=True, maintain_order="left")
+    return cells["word"].to_numpy()
 
 
 def _list_hashes(values: pl.Series) -> np.ndarray:
