@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from inputlayer.baselines import Baselines
-from inputlayer.batch import Batches
+from inputlayer.batch import Batch, Batches
 from inputlayer.encode import Encoded, encode
 from inputlayer.errors import SeenRowsError, listed
 from inputlayer.heads import Classes, Regression
@@ -69,15 +69,39 @@ def evaluate(
     """
     fitted = network.layer.learnt
     encoded = encode(fitted, table, context, raw=True)
-    if not allow_seen:
-        for receipt in (fitted.receipt, *seen):
-            check_unseen(receipt, judged(encoded))
+    return score(network, baselines, encoded, refused=() if allow_seen else (fitted.receipt, *seen))
+
+
+Watch = Callable[[Batch, np.ndarray, np.ndarray], None]
+"""Given each batch, the output in raw units (B, n, K, Q) and the truth (B, n, K): see `prediction.truth`."""
+
+
+def score(
+    network: Network,
+    baselines: Baselines | None,
+    encoded: Encoded,
+    *,
+    refused: Sequence[Receipt] = (),
+    watch: Watch | None = None,
+) -> Scores:
+    """`evaluate` of a table that is encoded already, with its raw targets; `refused`: receipts of what was seen.
+
+    Raises
+    ------
+    SeenRowsError
+        If rows are among those of a receipt.
+    """
+    for receipt in refused:
+        check_unseen(receipt, judged(encoded))
+    fitted = network.layer.learnt
     batches = Batches(encoded, fitted, _SIZE)
     model = _scorer(network, point=False)
     others: dict[str, RegressionScores | ClassScores] = {}
     for batch, y in outputs(network, batches, "Evaluating"):
         true = truth(network, encoded, batch)
         _add(model, y, true, batch)
+        if watch is not None:
+            watch(batch, y, true)
         for name, predicted in (baselines.predict(encoded, batch) if baselines is not None else {}).items():
             scorer = others.setdefault(name, _scorer(network, point=True))
             _add(

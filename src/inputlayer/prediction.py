@@ -66,10 +66,13 @@ def backtest(network: Network, table: Table, context: Sequence[Table], size: int
 
     Columns are those of `predict`, and ``<target>_true``.
     """
-    fitted = network.layer.learnt
-    encoded = encode(fitted, table, context, raw=True)
+    yield from forecasts(network, encode(network.layer.learnt, table, context, raw=True), table, size)
+
+
+def forecasts(network: Network, encoded: Encoded, table: Table, size: int) -> Iterator[pl.DataFrame]:
+    """`backtest` of a table that is encoded already, with its raw targets."""
     # A pool holds consecutive sequences, in batches by length; a frame holds a pool, in its own order.
-    batches = Batches(encoded, fitted, _SIZE, pool=max(1, size // _SIZE))
+    batches = Batches(encoded, network.layer.learnt, _SIZE, pool=max(1, size // _SIZE))
     frames: list[pl.DataFrame] = []
     for batch, y in outputs(network, batches, "Forecasting"):
         frame = _frame(network, encoded, batch, y, table, order=True)

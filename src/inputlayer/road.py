@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,9 @@ from inputlayer.statistics import Moments
 
 WIRES, COLUMNS, JOINED, BODY = 0, 1, 1_000, 1_001
 """How far along the road a tensor is; the stages count on from the columns."""
+
+Watch = Callable[[int, str, str, Tensor, Tensor | None, Tensor | None], None]
+"""Given the arguments of `Road.add` for each tensor of each batch."""
 
 
 @dataclass
@@ -64,9 +68,12 @@ class Road:
     tensors: dict[tuple[int, str, str, str], Line] = field(default_factory=dict)
     classes: np.ndarray | None = None
     likely: np.ndarray | None = None
+    watch: Watch | None = None
 
     def add(self, at: int, what: str, part: str, x: Tensor, real: Tensor | None, present: Tensor | None = None) -> None:
         """One batch of the tensor called `part` of `what`; see `Line.add`."""
+        if self.watch is not None:
+            self.watch(at, what, part, x, real, present)
         key = (at, what, part, str(x.dtype).removeprefix("torch."))
         self.tensors.setdefault(key, Line()).add(x, real, present)
 

@@ -20,7 +20,7 @@ from inputlayer.fit import Fitted
 from inputlayer.heads import Classes
 from inputlayer.layer import InputLayer, tables
 from inputlayer.network import Network, describe
-from inputlayer.road import BODY, COLUMNS, JOINED, WIRES, Road
+from inputlayer.road import BODY, COLUMNS, JOINED, WIRES, Road, Watch
 from inputlayer.sequence import Windows
 from inputlayer.shown import Shown
 from inputlayer.stages.base import Stage
@@ -67,14 +67,21 @@ def show(network: Network | InputLayer, table: Any, context: Any = ()) -> Shown:
     'input layer ends · float32 (7, 14, 1) · LSTM begins'
     """
     layer = network if isinstance(network, InputLayer) else network.layer
-    fitted = layer.learnt
     if isinstance(network, Network) and not hasattr(network.head, "linear"):
         raise NotFittedError("The network")
     table = Table.of(table)
     targets = all(t in table.columns for t in layer.schema.targets)
-    encoded = encode(fitted, table, tables(context), targets=targets)
+    return look(network, table, encode(layer.learnt, table, tables(context), targets=targets), targets=targets)
+
+
+def look(
+    network: Network | InputLayer, table: Table, encoded: Encoded, *, targets: bool, watch: Watch | None = None
+) -> Shown:
+    """`show` of a table that is encoded already; `watch` is given every tensor of the road, batch by batch."""
+    layer = network if isinstance(network, InputLayer) else network.layer
+    fitted = layer.learnt
     batches = Batches(encoded, fitted, _BATCH, targets=targets)
-    road = _walk(network, batches)
+    road = _walk(network, batches, watch)
     return Shown(
         {
             "table": _table(table, encoded, batches, targets=targets),
@@ -148,12 +155,6 @@ def _column(layer: InputLayer, encoded: Encoded, name: str, *, targets: bool) ->
     column = schema.columns[name]
     places = {"steps": schema.steps, "future": schema.future, "static": schema.static, "target": schema.targets}
     wires = {s: w._asdict() | {"shape": list(w.shape)} for s, w in column.wires(state).items()}
-    features: list[str] = []
-    if name in schema.inputs:
-        # Embeddings are drawn when a module is made, and this one is thrown away: no one's weights may depend on it.
-        with torch.random.fork_rng(devices=[]):
-            module = type(column).module({name: (column, state)})
-        features = [*module.channels, *module.extras]
     read = targets or name in schema.inputs
     return {
         "name": name,
@@ -162,9 +163,20 @@ def _column(layer: InputLayer, encoded: Encoded, name: str, *, targets: bool) ->
         "places": [p for p, names in places.items() if name in names],
         "learnt": column.describe(state),
         "wires": wires,
-        "features": features,
+        "features": features(layer, name),
         "shown": _shown_rows(column, encoded, encoded.column(name)) if read else None,
     }
+
+
+def features(layer: InputLayer, name: str) -> list[str]:
+    """The numbers per step that a column becomes, before any stage; none of a column that is no input."""
+    if name not in layer.schema.inputs:
+        return []
+    column = layer.schema.columns[name]
+    # Embeddings are drawn when a module is made, and this one is thrown away: no one's weights may depend on it.
+    with torch.random.fork_rng(devices=[]):
+        module = type(column).module({name: (column, layer.learnt.states[name])})
+    return [*module.channels, *module.extras]
 
 
 def _shown_rows(column: Column, encoded: Encoded, wires: Wires) -> dict[str, Any]:
@@ -206,7 +218,7 @@ def _constant(wires: Mapping[str, Any], missing: np.ndarray) -> bool:
 # -- the road ---------------------------------------------------------------------------------------------------------
 
 
-def _walk(network: Network | InputLayer, batches: Batches) -> Road:
+def _walk(network: Network | InputLayer, batches: Batches, watch: Watch | None) -> Road:
     """Send a sample of the sequences down the road, in eval mode and without gradients."""
     count = batches.sequences
     chosen = torch.from_numpy(np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).round().astype(np.int64)))
@@ -214,7 +226,7 @@ def _walk(network: Network | InputLayer, batches: Batches) -> Road:
     chosen = chosen[torch.argsort(length, stable=True)]
     parts = [chosen[i : i + _BATCH] for i in range(0, len(chosen), _BATCH)]
     held = sum(int(batches.length[p].max()) * len(p) for p in parts)
-    road = Road(len(chosen), 1.0 - int(length.sum()) / held if held else 0.0)
+    road = Road(len(chosen), 1.0 - int(length.sum()) / held if held else 0.0, watch=watch)
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     was_training = network.training
     network.eval()
