@@ -90,6 +90,35 @@ class Filling(nn.Module):
             values = torch.minimum(torch.maximum(values, -self.limit), self.limit)
         return values, present, torch.cat(extras, dim=-1) if extras else None
 
+    def begin(self, batch: int) -> tuple[Tensor, ...]:
+        """What `step` is given with the first row: for channels that remember, the last number seen and the steps since
+        then, (batch, M) each."""
+        if not len(self.memory):
+            return ()
+        device = self.memory.device
+        never = torch.full((batch, len(self.memory)), torch.nan, device=device)
+        return never, torch.zeros(never.shape, dtype=torch.int32, device=device)
+
+    def step(
+        self, x: Tensor, memory: tuple[Tensor, ...]
+    ) -> tuple[tuple[Tensor, Tensor, Tensor | None], tuple[Tensor, ...]]:
+        """`forward` row by row: x (B, 1, C) and the memory of the rows before -> what it gives, and the next memory."""
+        if not len(self.memory):
+            return self(x), ()
+        last, since = memory
+        now = x[:, 0, self.memory]
+        seen = ~torch.isnan(now)
+        last, since = torch.where(seen, now, last), torch.where(seen, 0, since + 1)
+        # A number held looks like one that is there: what is missing is told by the row itself.
+        values = x.index_copy(-1, self.memory, torch.where(seen | self.hold, last, now)[:, None])
+        values = torch.where(torch.isnan(values), self.fill, values)
+        extras = [torch.isnan(x[..., self.flagged]).to(x.dtype)] if len(self.flagged) else []
+        if len(self.since):
+            extras.append(torch.log1p(since[:, None, self.since].to(x.dtype)))
+        if self.clips:
+            values = torch.minimum(torch.maximum(values, -self.limit), self.limit)
+        return (values, ~torch.isnan(x), torch.cat(extras, dim=-1) if extras else None), (last, since)
+
     def onnx(self, g: Graph, x: str) -> tuple[str, str, str | None]:
         """`forward` in a graph."""
         present = g("Not", g("IsNaN", x))

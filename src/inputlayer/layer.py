@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from inputlayer.batch import Batch, Batches
 from inputlayer.columns import KINDS
-from inputlayer.columns.base import ColumnModule
+from inputlayer.columns.base import ColumnModule, Memory, Part
 from inputlayer.encode import Encoded, encode
 from inputlayer.errors import NotFittedError, OptionError
 from inputlayer.fit import Fitted, fit
@@ -152,7 +152,7 @@ class InputLayer(nn.Module):
         return cast(list[Stage], list(self.stages))
 
     def _first_plan(self) -> Plan:
-        parts: dict[str, ColumnModule] = dict(self.parts.items())  # type: ignore[arg-type]  # no other module is put there
+        parts = self._column_modules()
         step = [p for k, p in parts.items() if not k.startswith("static")]
         channels = tuple(c for p in step for c in p.channels)
         past = [t for t in self.schema.past_targets if t in channels]
@@ -227,16 +227,37 @@ class InputLayer(nn.Module):
 
     def to_steps(self, batch: Batch) -> Steps:
         """Batch -> Steps: the columns' modules, before any stage."""
+        return self._steps(batch, lambda key, part: part(batch.steps))
+
+    def begin(self, batch: int) -> dict[str, Memory]:
+        """What `step` is given with the first row of each of `batch` sequences."""
+        return {key: part.begin(batch) for key, part in self._column_modules().items() if not key.startswith("static")}
+
+    def step(self, batch: Batch, memory: Mapping[str, Memory]) -> tuple[Steps, dict[str, Memory]]:
+        """`to_steps` row by row: a batch of one step, and what the rows before left -> Steps, and the next memory."""
+        after: dict[str, Memory] = {}
+
+        def run(key: str, part: ColumnModule) -> Part:
+            made, after[key] = part.step(batch.steps, memory[key])
+            return made
+
+        return self._steps(batch, run), after
+
+    def _column_modules(self) -> dict[str, ColumnModule]:
+        return dict(self.parts.items())  # type: ignore[arg-type]  # no other module is put there
+
+    def _steps(self, batch: Batch, run: Callable[[str, ColumnModule], Part]) -> Steps:
+        """`to_steps`, where `run` applies a module to the steps."""
         self.learnt  # noqa: B018  # raises where not fitted
         count, first = len(batch), next(iter(batch.steps.values()), None)
         steps = first.shape[1] if first is not None else max(1, int(batch.lengths.max()))  # static columns alone
         values, present, extras, static, future = [], [], [], [], []
-        for key, part in self.parts.items():
+        for key, part in self._column_modules().items():
             if key.startswith("static"):
                 given = part({w: t.unsqueeze(1) for w, t in batch.static.items()})
                 static += [t[:, 0] for t in (given.values, given.extras) if t is not None]
                 continue
-            given = part(batch.steps)
+            given = run(key, part)
             values += [given.values] if given.values is not None else []
             present += [given.present] if given.present is not None else []
             extras += [given.extras] if given.extras is not None else []

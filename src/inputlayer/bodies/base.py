@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from inputlayer.columns.base import Memory
 from inputlayer.stages.base import Plan
 
 if TYPE_CHECKING:
@@ -43,6 +44,18 @@ class Body(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor, future: Tensor, key: Tensor | None = None) -> Tensor:
         """The sequence -> one vector per predicted step."""
+        raise NotImplementedError
+
+    def whole_only(self) -> str:
+        """Why this body has to see the whole sequence at once, and what would not; nothing if `step` works."""
+        return f"{type(self).__name__} keeps no state from row to row. Use il.LSTM or il.GRU"
+
+    def begin(self, batch: int) -> Memory:
+        """What `step` is given with the first row of each of `batch` sequences."""
+        raise NotImplementedError
+
+    def step(self, x: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        """`forward` row by row, in eval mode: x (B, 1, plan.width) -> (B, 1, width) of the sequence so far, memory."""
         raise NotImplementedError
 
     def onnx(self, g: Graph, x: str, lengths: str, future: str, key: str | None, real: str) -> str:

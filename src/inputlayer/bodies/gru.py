@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from inputlayer.bodies.recurrent import Recurrent
+from inputlayer.columns.base import Memory
 
 
 class GRU(Recurrent):
@@ -44,3 +46,7 @@ class GRU(Recurrent):
     op: ClassVar[str] = "GRU"
     gates: ClassVar[tuple[int, ...]] = (1, 0, 2)  # PyTorch: reset, update, new; ONNX: update, reset, new
     op_options: ClassVar[dict[str, Any]] = {"linear_before_reset": 1}
+    states: ClassVar[int] = 1
+
+    def move(self, x: Tensor, state: Memory, weights: list[Tensor]) -> Memory:
+        return (torch.gru_cell(x, state[0], *weights),)

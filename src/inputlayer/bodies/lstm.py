@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from inputlayer.bodies.recurrent import Recurrent
+from inputlayer.columns.base import Memory
 
 
 class LSTM(Recurrent):
@@ -62,3 +64,7 @@ class LSTM(Recurrent):
         1,
         2,
     )  # PyTorch: input, forget, cell, output; ONNX: input, output, forget, cell
+    states: ClassVar[int] = 2
+
+    def move(self, x: Tensor, state: Memory, weights: list[Tensor]) -> Memory:
+        return torch.lstm_cell(x, state, *weights)

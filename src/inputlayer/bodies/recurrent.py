@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from inputlayer.bodies.base import Body, Decoder, real_steps, twin_linear
 from inputlayer.bodies.dense import Dense
-from inputlayer.columns.base import choose
+from inputlayer.columns.base import Memory, choose
 from inputlayer.errors import OptionError
 from inputlayer.sequence.base import positive
 from inputlayer.stages.base import Plan
@@ -36,6 +36,7 @@ class Recurrent(Body):
     op: ClassVar[str]
     gates: ClassVar[tuple[int, ...]]
     op_options: ClassVar[dict[str, Any]] = {}
+    states: ClassVar[int]  # tensors that a cell hands from step to step, the first of which is its output
 
     def __init__(
         self,
@@ -109,6 +110,29 @@ class Recurrent(Body):
         state: Tensor = self.drop(self.pool(runs, turn, lengths, last))
         y = state[:, None] if self.decoder is None else self.decoder(state, future, key)
         return y
+
+    def whole_only(self) -> str:
+        if self.bidirectional:
+            return "bidirectional=True also reads every sequence from its end. Use bidirectional=False"
+        if self.reduce not in (None, "last"):
+            return f"reduce={self.reduce!r} looks at all steps again. Use reduce='last'"
+        return ""
+
+    def begin(self, batch: int) -> Memory:
+        weight = next(self.parameters())
+        return tuple(weight.new_zeros(batch, self.units) for _ in range(self.layers * self.states))
+
+    def step(self, x: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        x, after = x[:, 0], list(memory)
+        for i, (cell,) in enumerate(self._layers()):
+            own = slice(i * self.states, (i + 1) * self.states)
+            after[own] = self.move(x, memory[own], [getattr(cell, f"{name}_l0") for name in _WEIGHTS])
+            x = after[own.start]
+        return x[:, None], tuple(after)
+
+    def move(self, x: Tensor, state: Memory, weights: list[Tensor]) -> Memory:
+        """One step of one cell: x (B, F), state (B, units) each -> the next state."""
+        raise NotImplementedError
 
     def onnx(self, g: Graph, x: str, lengths: str, future: str, key: str | None, real: str) -> str:
         counts = g.cast(lengths, np.int32)

@@ -95,6 +95,10 @@ class State:
     """What one column learnt: JSON values, tuples of them, and NumPy arrays (kept as tensors in the artefact)."""
 
 
+Memory = tuple[Tensor, ...]
+"""What a module keeps of the steps before, where a sequence comes row by row: tensors (B, ...)."""
+
+
 _Learnt = State  # inside `Column` the name stands for each kind's own class
 
 
@@ -123,7 +127,8 @@ class ColumnModule(nn.Module):
 
     One module for all of them, so that 300 numbers cost one operation, not 300. Subclasses set in ``__init__``:
     `channels`, the names of its ``values``; `held`, per channel, whether a gap holds the last value seen (forward
-    fill); `extras`, the names of its extras.
+    fill); `extras`, the names of its extras; `before`, where a step looks at the one before it, the wires it looks at
+    and what an entry (*entry) of them is before the first step.
 
     Shape: wires (B, T, *entry) by wire name -> Part of (B, T, C), (B, T, C), (B, T, E). For known-future columns T is
     the horizon; for static ones it is 1.
@@ -132,10 +137,26 @@ class ColumnModule(nn.Module):
     channels: tuple[str, ...] = ()
     held: tuple[bool, ...] = ()
     extras: tuple[str, ...] = ()
+    before: Mapping[str, Tensor] = {}
 
     def forward(self, wires: Mapping[str, Tensor]) -> Part:
         """Wires -> Part. What stands at padded steps is overwritten afterwards, so it may be anything finite."""
         raise NotImplementedError
+
+    def begin(self, batch: int) -> Memory:
+        """What `step` is given with the first row of each of `batch` sequences."""
+        return tuple(first.expand(batch, 1, *first.shape) for first in self.before.values())
+
+    def step(self, wires: Mapping[str, Tensor], memory: Memory) -> tuple[Part, Memory]:
+        """`forward` row by row: wires (B, 1, *entry) -> the Part of that step, and the memory for the next.
+
+        As it stands, for kinds whose steps look at most one step back; others bring their own, and `begin`.
+        """
+        if not self.before:
+            return self(wires), ()
+        earlier = dict(zip(self.before, memory, strict=True))
+        part = self({name: torch.cat([earlier.get(name, wire), wire], 1) for name, wire in wires.items()})
+        return Part(*(x if x is None else x[:, 1:] for x in part)), tuple(wires[name] for name in self.before)
 
     def onnx(self, g: Graph, wires: Mapping[str, str]) -> TwinPart:
         """The same, in a graph: names of wire tensors -> names of part tensors."""

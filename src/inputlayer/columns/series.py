@@ -15,6 +15,7 @@ from inputlayer.columns.base import (
     Column,
     ColumnModule,
     Example,
+    Memory,
     Part,
     Ragged,
     State,
@@ -84,6 +85,13 @@ class SeriesModule(ColumnModule):
     def forward(self, wires: Mapping[str, Tensor]) -> Part:
         """Wires (B, T, channels) -> Part."""
         return Part(*self.filling(torch.cat([wires[name] for name in self._wires], dim=-1)))
+
+    def begin(self, batch: int) -> Memory:
+        return self.filling.begin(batch)
+
+    def step(self, wires: Mapping[str, Tensor], memory: Memory) -> tuple[Part, Memory]:
+        filled, after = self.filling.step(torch.cat([wires[name] for name in self._wires], dim=-1), memory)
+        return Part(*filled), after
 
     def onnx(self, g: Graph, wires: Mapping[str, str]) -> TwinPart:
         """The same, in a graph."""

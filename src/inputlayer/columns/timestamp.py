@@ -372,6 +372,7 @@ class TimestampModule(ColumnModule):
             self.register_buffer(f"circles_{i}", torch.from_numpy(table), persistent=False)
             self.register_buffer(f"offsets_{i}", torch.from_numpy(offsets), persistent=False)
         self.extras = tuple(extras)
+        self.before = {wire_name(n, "time"): torch.IntTensor([0, -1, 0]) for n, state in states.items() if state.unit}
 
     def forward(self, wires: Mapping[str, Tensor]) -> Part:
         """Wires (B, T, ...) -> extras (B, T, E) float32."""
@@ -427,5 +428,4 @@ def _two_clocks(state: TimestampState) -> bool:
 
 def _text(utc: int, zone: str | None) -> str:
     """A time for people, on the wall clock of `zone`."""
-    clock = int(wall(np.array([utc]), zone)[0])
-    return (datetime(1970, 1, 1) + timedelta(microseconds=clock)).isoformat(sep=" ")
+    return (datetime(1970, 1, 1) + timedelta(microseconds=int(wall(np.array([utc]), zone)[0]))).isoformat(sep=" ")
