@@ -87,9 +87,6 @@ class Batches:
         self.shuffle, self.seed, self.targets, self.epoch, self.pool = shuffle, seed, targets, 0, pool
         index = self.index = encoded.index
         self.uneven = bool(len(index)) and int(index.length.min()) < int(index.length.max())
-        self.packed = {d: torch.from_numpy(a) for d, a in encoded.packed.items()}
-        self.cells = {n: torch.from_numpy(r.flat) for n, r in encoded.ragged.items()}
-        self.offsets = {n: torch.from_numpy(r.offsets) for n, r in encoded.ragged.items()}
         self.weight = torch.from_numpy(encoded.weight) if encoded.weight is not None else None
         self._wires = {
             place: [w for n in names for w in encoded.names[n]]
@@ -104,7 +101,7 @@ class Batches:
         self.horizon = self.schema.horizon
         # One gather fetches look-back and horizon together where every window is whole and its target follows it.
         self.whole = (
-            not self.cells
+            not encoded.ragged
             and not self.uneven
             and bool(len(index))
             and (not self.horizon or bool((index.ahead == index.start + index.length).all()))
@@ -142,8 +139,10 @@ class Batches:
         order = torch.randperm(count, generator=draw) if self.shuffle else torch.arange(count)
         if not self.uneven:
             return torch.split(order, self.size)
-        pools = torch.split(order, self.size * self.pool)
-        batches = [b for p in pools for b in torch.split(p[torch.argsort(self.length[p], stable=True)], self.size)]
+        length, pool = self.index.length, self.size * self.pool
+        pools = np.split(order.numpy(), range(pool, count, pool))
+        ordered = [torch.from_numpy(p[np.argsort(length[p], kind="stable")]) for p in pools]
+        batches = [b for p in ordered for b in torch.split(p, self.size)]
         if self.shuffle:
             batches = [batches[i] for i in torch.randperm(len(batches), generator=draw).tolist()]
         return tuple(batches)
@@ -152,7 +151,7 @@ class Batches:
         """The dtypes whose packed rows are mostly wires of a single number, of those asked for."""
         slots = [self.encoded.slots[w] for w in wires if w in self.encoded.slots]
         count = Counter(slot.dtype for slot in slots if not slot.shape)
-        return {d for d, n in count.items() if 2 * n >= self.packed[d].shape[1]}
+        return {d for d, n in count.items() if 2 * n >= self.encoded.packed[d].shape[1]}
 
     def padding(self) -> float:
         """The share of steps that are padding, over one epoch."""
@@ -166,22 +165,22 @@ class Batches:
         """The batch of the sequences numbered `chosen`, (B,) int64."""
         at, index = chosen.numpy(), self.index
         parts = (index.start, index.length, index.ahead)
-        start, length, ahead = (torch.from_numpy(a[at].astype(np.int64, copy=False)) for a in parts)
+        start, length, ahead = (a[at].astype(np.int64, copy=False) for a in parts)
         batch = self._even(start, length) if self.whole else self._uneven(start, length, ahead)
         batch.index = chosen
         batch.static = self._at("static", ahead, None)
-        batch.weight = self.weight[ahead] if self.weight is not None else None
+        batch.weight = self.weight[torch.from_numpy(ahead)] if self.weight is not None else None
         if not self.targets:
             batch.target = batch.real = None
         return batch
 
-    def _even(self, start: Tensor, length: Tensor) -> Batch:
-        steps, span = self.span - self.horizon, self.span
-        at = start.numpy()
-        fetched = {d: torch.from_numpy(v[at]).view(len(at), span, v.shape[1] // span) for d, v in self.views.items()}
+    def _even(self, start: np.ndarray, length: np.ndarray) -> Batch:
+        steps, span, count = self.span - self.horizon, self.span, len(start)
+        fetched = {d: torch.from_numpy(v[start]).view(count, span, v.shape[1] // span) for d, v in self.views.items()}
         past = {d: rows[:, :steps] for d, rows in fetched.items()}
         ahead = {d: rows[:, steps if self.horizon else steps - 1 :] for d, rows in fetched.items()}
-        batch = Batch(self._cut(past, "steps"), self._cut(ahead, "future"), {}, length, length, True)
+        lengths = torch.from_numpy(length)
+        batch = Batch(self._cut(past, "steps"), self._cut(ahead, "future"), {}, lengths, lengths, True)
         self._add_target(batch, self._cut(ahead, "target"), None)
         return batch
 
@@ -202,63 +201,53 @@ class Batches:
                 found[wire] = rows[slot.dtype][..., slot.start] if whole is None else whole[slot.start]
         return found
 
-    def _uneven(self, start: Tensor, length: Tensor, ahead: Tensor) -> Batch:
+    # NumPy, not PyTorch: at the size of a batch its calls cost less, and they wake no threads.
+
+    def _uneven(self, start: np.ndarray, length: np.ndarray, ahead: np.ndarray) -> Batch:
         # At least one step, so that a body also takes a batch of sequences without any.
-        longest = max(1, int(length.max())) if len(length) else 1
-        place = torch.arange(longest)
+        longest = max(1, int(length.max(initial=0)))
+        place = np.arange(longest)
         padded = place >= length[:, None]
         # Padding reads some row there is, and is overwritten.
-        at = torch.where(padded, 0, start[:, None] + place)
-        full = not bool(padded.any())
-        later = ahead[:, None] + torch.arange(self.horizon)
-        steps, future = self._at("steps", at, None if full else padded), self._at("future", later, None)
-        batch = Batch(steps, future, {}, length, length, full)
+        at = np.where(padded, 0, start[:, None] + place)
+        full = not padded.any()
+        steps = self._at("steps", at, None if full else padded)
+        future = self._at("future", ahead[:, None] + np.arange(self.horizon), None)
+        lengths = torch.from_numpy(length)
+        batch = Batch(steps, future, {}, lengths, lengths, full)
         if self._wires["target"]:
             count = self.encoded.index.targets
-            rows = ahead[:, None] + torch.arange(count) if count else at
+            rows = ahead[:, None] + np.arange(count) if count else at
             self._add_target(batch, self._at("target", rows, None), None if count else padded)
         return batch
 
-    def _at(self, place: str, at: Tensor, padded: Tensor | None) -> dict[str, Tensor]:
+    def _at(self, place: str, at: np.ndarray, padded: np.ndarray | None) -> dict[str, Tensor]:
         """The wires of `place` at rows `at` (...): {wire: (..., *entry)}, overwritten where `padded` (...)."""
         slots, given = self.encoded.slots, self._wires[place]
-        fetched = {d: self.packed[d][at] for d in {slots[w].dtype for w in given if w in slots}}
-        if padded is not None:
-            # Padding is written as what "missing" looks like: masked by the lengths, and harmless where it is not.
-            for dtype, rows in fetched.items():
-                rows[padded] = np.nan if dtype == "float32" else 0
-        found = self._cut(fetched, place)
+        dtypes = {slots[w].dtype for w in given if w in slots}
+        found = self._cut({d: _taken(self.encoded.packed[d], at, padded) for d in dtypes}, place)
         for wire in given:
             if wire in slots:
                 continue
             if place == "steps" and self.schema.sequence.steps_column is not None:
-                found[wire] = self._entries(wire, at, padded)
+                found[wire] = _taken(self.encoded.ragged[wire].flat, at, padded)
             else:
                 found |= self._pooled(wire, at, padded)
         return found
 
-    def _entries(self, wire: str, at: Tensor, padded: Tensor | None) -> Tensor:
-        """The entries numbered `at` of cells that are the steps."""
-        source = self.cells[wire]
-        if not len(source):  # every cell is empty
-            return source.new_zeros(*at.shape, *source.shape[1:])
-        entries = source[at]
-        if padded is not None:
-            entries[padded] = np.nan if source.dtype == torch.float32 else 0
-        return entries
-
-    def _pooled(self, wire: str, at: Tensor, padded: Tensor | None) -> dict[str, Tensor]:
+    def _pooled(self, wire: str, at: np.ndarray, padded: np.ndarray | None) -> dict[str, Tensor]:
         """Whole cells at rows `at` (...): their entries (..., L, *entry), right-padded, and how many (...)."""
-        first = self.offsets[wire][at]
-        count = self.offsets[wire][at + 1] - first
+        flat, offsets = self.encoded.ragged[wire].flat, self.encoded.ragged[wire].offsets
+        first = offsets[at]
+        count = offsets[at + 1] - first
         if padded is not None:
-            count = count.masked_fill(padded, 0)
-        place = torch.arange(max(1, int(count.max()) if count.numel() else 1))
+            count[padded] = 0
+        place = np.arange(max(1, int(count.max(initial=0))))
         beyond = place >= count[..., None]
-        entries = self._entries(wire, torch.where(beyond, 0, first[..., None] + place), beyond)
-        return {wire: entries, f"{wire}.lengths": count}
+        entries = _taken(flat, np.where(beyond, 0, first[..., None] + place), beyond)
+        return {wire: entries, f"{wire}.lengths": torch.from_numpy(count)}
 
-    def _add_target(self, batch: Batch, wires: dict[str, Tensor], padded: Tensor | None) -> None:
+    def _add_target(self, batch: Batch, wires: dict[str, Tensor], padded: np.ndarray | None) -> None:
         if not wires:
             return
         stacked = torch.stack(list(wires.values()), dim=-1)
@@ -269,7 +258,19 @@ class Batches:
             codes = stacked.long()
             batch.target, batch.real = (codes - first).clamp_min(-1), codes > 0
         if padded is not None:
-            batch.real = batch.real & ~padded[..., None]
+            batch.real = batch.real & torch.from_numpy(~padded)[..., None]
+
+
+def _taken(rows: np.ndarray, at: np.ndarray, padded: np.ndarray | None) -> Tensor:
+    """`rows` (N, *entry) at `at` (...): (..., *entry), overwritten where `padded` (...)."""
+    # Padding is written as what "missing" looks like: masked by the lengths, and harmless where it is not.
+    blank = np.nan if rows.dtype == np.float32 else 0
+    if not len(rows):  # every cell is empty
+        return torch.from_numpy(np.zeros((*at.shape, *rows.shape[1:]), rows.dtype))
+    taken = rows.take(at, axis=0)
+    if padded is not None:
+        np.copyto(taken, blank, where=padded.reshape(padded.shape + (1,) * (taken.ndim - padded.ndim)))
+    return torch.from_numpy(taken)
 
 
 def _windows(packed: np.ndarray, span: int) -> np.ndarray:
