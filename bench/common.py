@@ -62,6 +62,12 @@ def windows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(view[:, :LOOK_BACK]), np.ascontiguousarray(view[:, LOOK_BACK:])
 
 
+def review_sentences(label: str) -> list[str]:
+    """The movie reviews that are ``"negative"`` or ``"positive"``: 5,331 sentences."""
+    text = data_file(f"movie_reviews/rt-polarity.{label[:3]}").read_text(encoding="utf-8")
+    return [line for line in text.split("\n") if line]
+
+
 class Stopwatch:
     """Seconds of each lap, and the processor seconds beside them: on a busy machine the second tell more."""
 

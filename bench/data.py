@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from common import CHANNELS, data_file, installed
+from common import CHANNELS, data_file, installed, review_sentences
 
 import inputlayer as il
 
@@ -51,8 +51,7 @@ def movie_reviews() -> pl.DataFrame:
     """`label`, "negative" or "positive"; `sentence`, and once more as `bag`: 5,331 of each."""
     frames = []
     for label in ("negative", "positive"):
-        lines = data_file(f"movie_reviews/rt-polarity.{label[:3]}").read_text(encoding="utf-8").split("\n")
-        frames.append(pl.DataFrame({"sentence": [line for line in lines if line]}).with_columns(label=pl.lit(label)))
+        frames.append(pl.DataFrame({"sentence": review_sentences(label)}).with_columns(label=pl.lit(label)))
     return pl.concat(frames).with_columns(bag="sentence")
 
 
