@@ -39,13 +39,16 @@ _NAMES = {
     "schema": ("Schema",),
     "infer": ("infer",),
     "split": ("split",),
-    "stages": ("Difference", "InstanceNorm", "Patch", "PerChannel"),
+    "stages": ("Difference", "InstanceNorm", "Noise", "Patch", "PerChannel"),
     "layer": ("InputLayer",),
     "bodies": ("GRU", "LSTM", "Dense", "Recursive", "Segments"),
     "heads": ("Classes", "Regression"),
     "shown": ("Shown",),
     "show": ("show",),
+    "comparison": ("Comparison",),
     "model": ("Model", "load"),
+    "compare": ("compare",),
+    "onnx.runtime": ("OnnxModel",),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
@@ -69,6 +72,8 @@ if TYPE_CHECKING:
     from inputlayer.columns import Text as Text
     from inputlayer.columns import Timestamp as Timestamp
     from inputlayer.columns import Vector as Vector
+    from inputlayer.compare import compare as compare
+    from inputlayer.comparison import Comparison as Comparison
     from inputlayer.errors import ArtefactError as ArtefactError
     from inputlayer.errors import InputLayerError as InputLayerError
     from inputlayer.errors import MissingExtraError as MissingExtraError
@@ -84,6 +89,7 @@ if TYPE_CHECKING:
     from inputlayer.layer import InputLayer as InputLayer
     from inputlayer.model import Model as Model
     from inputlayer.model import load as load
+    from inputlayer.onnx.runtime import OnnxModel as OnnxModel
     from inputlayer.schema import Schema as Schema
     from inputlayer.sequence import Cells as Cells
     from inputlayer.sequence import Groups as Groups
@@ -93,6 +99,7 @@ if TYPE_CHECKING:
     from inputlayer.split import split as split
     from inputlayer.stages import Difference as Difference
     from inputlayer.stages import InstanceNorm as InstanceNorm
+    from inputlayer.stages import Noise as Noise
     from inputlayer.stages import Patch as Patch
     from inputlayer.stages import PerChannel as PerChannel
     from inputlayer.table import Table as Table

@@ -1,5 +1,5 @@
 """Steps on the whole sequence between the columns and the body: `InstanceNorm`, `Difference`,
-`PerChannel`, `Patch`."""
+`PerChannel`, `Patch`, `Noise`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from inputlayer.errors import OptionError, nearest
 from inputlayer.stages.base import Plan, Stage, Steps, TwinSteps
 from inputlayer.stages.difference import Difference
 from inputlayer.stages.instance_norm import InstanceNorm
+from inputlayer.stages.noise import Noise
 from inputlayer.stages.patch import Patch
 from inputlayer.stages.per_channel import PerChannel
 
-STAGES: dict[str, type[Stage]] = {s.kind: s for s in (InstanceNorm, Difference, PerChannel, Patch)}
+STAGES: dict[str, type[Stage]] = {s.kind: s for s in (InstanceNorm, Difference, PerChannel, Patch, Noise)}
 
 _Made = TypeVar("_Made")
 
@@ -60,6 +61,7 @@ __all__ = [
     "STAGES",
     "Difference",
     "InstanceNorm",
+    "Noise",
     "Patch",
     "PerChannel",
     "Plan",

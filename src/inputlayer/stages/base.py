@@ -149,6 +149,18 @@ def needs_every_past(stage: str, plan: Plan) -> None:
         )
 
 
+def needs_no_noise(stage: str, plan: Plan) -> None:
+    """Refuse a stage that gives targets back a level which `Noise` has moved already.
+
+    >>> needs_no_noise("InstanceNorm('last')", Plan(("load",), (False,), (0,), (), (), (), length=48, horizon=24))
+    """
+    if "noise" in plan.applied:
+        raise StageError(
+            f"{stage} gives the forecast the level back that it takes off, and Noise has moved it already. "
+            f"Put it first: stages=[{stage}, Noise(...)]"
+        )
+
+
 # Patches that end at each sequence's last step: the first is filled up at its front.
 
 

@@ -17,6 +17,7 @@ from inputlayer.stages.base import (
     Steps,
     TwinSteps,
     needs_every_past,
+    needs_no_noise,
     patch_index,
     patched,
     twin_patch_index,
@@ -94,6 +95,7 @@ class Difference(Stage):
             )
         if not plan.horizon:
             raise StageError("Difference adds a forecast up, step by step, and here is no horizon. Leave it out.")
+        needs_no_noise(f"Difference({self.lag})", plan)
         needs_every_past("Difference", plan)
         if plan.targets and plan.quantiles > 1:
             raise StageError(
