@@ -56,6 +56,18 @@ CASES: dict[str, tuple[il.Schema, pl.DataFrame]] = {
         ),
         pl.DataFrame({"x": GAPS, "y": [float(i) for i in range(9)]}),
     ),
+    "embedded": (
+        il.Schema(
+            {
+                "load": il.Number(embedding="periodic", size=3, sigma=1.0),
+                "temp": il.Number(embedding="piecewise", fill="forward", since=True),
+                "size": il.Number(role="static", embedding="periodic", size=2),
+            },
+            il.Windows("time", 6, 3, by="site"),
+            target="load",
+        ),
+        panel(),
+    ),
     "tokens": (sentences(), texts()),
     "pooled": (
         il.Schema(
@@ -174,6 +186,20 @@ def test_a_model_trains_and_comes_back_from_its_file(case: str, tmp_path: Path) 
     assert np.abs(again.predict(il.keras.dataset(part.layer, frame), verbose=0) - wanted).max() <= 1e-6
     assert part.layer.schema == layer.schema
     assert part.layer.learnt.receipt.same(layer.learnt.receipt)
+
+
+def test_periodic_embeddings_are_trained_and_kept_in_a_file(tmp_path: Path) -> None:
+    layer, frame = fitted("embedded"), CASES["embedded"][1]
+    model = lstm(layer, 3)
+    (part,) = (p for p in model.layers if isinstance(p, il.keras.InputLayer))
+    before = [numbers(w).copy() for w in part.trainable_weights]
+    assert [w.shape for w in before] == [(1, 3), (1, 6, 3), (1, 3), (1, 2), (1, 4, 2), (1, 2)]
+    model.fit(il.keras.dataset(layer, frame, 5, shuffle=True), epochs=1, verbose=0)
+    assert (before[0] != numbers(part.trainable_weights[0])).all()
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    wanted = model.predict(il.keras.dataset(layer, frame), verbose=0)
+    assert np.abs(again.predict(il.keras.dataset(layer, frame), verbose=0) - wanted).max() <= 1e-6
 
 
 def test_a_sequential_model_trains_and_comes_back(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 ScaleName = Literal["standard", "minmax", "robust", "quantile", "log", "none"]
 SCALES: tuple[str, ...] = get_args(ScaleName)
 MAX_KNOTS = 1_000
+_SAMPLED = ("robust", "quantile")
 # A uniform variable on [-QUANTILE_LIMIT, QUANTILE_LIMIT] has mean 0 and variance 1.
 QUANTILE_LIMIT = 3.0**0.5
 _EMPTY_RANGE = 1e-6  # of the standard deviation
@@ -62,8 +63,11 @@ class Gathered:
     sample: Sample | None
 
     @classmethod
-    def of(cls, x: np.ndarray, rows: np.ndarray, scale: str) -> Self:
-        """Gather the numbers `x` (n,), NaN being missing, of the rows numbered `rows` (n,) int64."""
+    def of(cls, x: np.ndarray, rows: np.ndarray, scale: str, *, sample: bool = False) -> Self:
+        """Gather the numbers `x` (n,), NaN being missing, of the rows numbered `rows` (n,) int64.
+
+        A sample for quantiles is kept where the scale needs one, or `sample` asks for it.
+        """
         real = ~np.isnan(x)
         kept, at = (x, rows) if real.all() else (x[real], rows[real])
         return cls(
@@ -71,7 +75,7 @@ class Gathered:
             missing=len(x) - len(kept),
             moments=Moments.of(kept),
             logged=Moments.of(signed_log(kept)) if scale == "log" else None,
-            sample=Sample.of(kept, at) if scale in ("robust", "quantile") else None,
+            sample=Sample.of(kept, at) if sample or scale in _SAMPLED else None,
         )
 
     def merge(self, other: Self) -> Self:
@@ -96,7 +100,7 @@ class Gathered:
         seen = self.seen()
         if seen.count == 0 or self.scale == "none":
             return Scale(self.scale)
-        if self.sample is not None:
+        if self.sample is not None and self.scale in _SAMPLED:
             quantile = self.scale == "quantile"
             return _quantile_scale(self.sample, seen.count) if quantile else _robust_scale(self.sample, seen)
         if self.logged is not None:

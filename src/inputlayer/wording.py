@@ -116,6 +116,9 @@ def _scaled(told: Mapping[str, Any]) -> list[str]:
         numbers = f"mean {number(told['mean'])}, spread {number(told['spread'])}"
         parts = [f"{scale}: {numbers}", f"{number(told['minimum'])} to {number(told['maximum'])}"]
     parts += [f"clip ±{number(told['clip'])}"] if told.get("clip") is not None else []
+    if told.get("embedding"):
+        inputs = f"{told['bins']} bins" if "bins" in told else f"{told['size']} inputs"
+        parts.append(f"{told['embedding']} embedding: {inputs}")
     if told.get("missing"):
         parts.append(f"{told['missing']:,} missing → {told.get('fill', 'filled')}")
         parts += ["flagged"] if told.get("flag") else []

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 import polars as pl
+import torch
 from torch import Tensor
 
 from inputlayer.columns.base import (
     Column,
     ColumnModule,
     Example,
+    Memory,
     Part,
     State,
     TwinPart,
@@ -27,6 +29,7 @@ from inputlayer.columns.base import (
 )
 from inputlayer.errors import OptionError
 from inputlayer.filling import Filling, Gap
+from inputlayer.number_embeddings import Embedded, EmbeddingName, Embeddings, quantile_edges
 from inputlayer.scales import QUANTILE_LIMIT, SCALES, Gathered, Scale, ScaleName, Seen, note_unusable
 
 if TYPE_CHECKING:
@@ -37,12 +40,17 @@ Fill = Literal["mean", "forward", "zero"]
 
 @dataclass(frozen=True)
 class NumberState(State):
-    """What a number column learnt. `fill` in scaled units; `flag`: whether missing numbers are marked by an extra."""
+    """What a number column learnt.
+
+    `fill` in scaled units; `flag`: whether missing numbers are marked by an extra; `edges` of its bins, in scaled
+    units, rising.
+    """
 
     seen: Seen
     scale: Scale
     fill: float
     flag: bool
+    edges: tuple[float, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -56,7 +64,7 @@ class NumberState(State):
 
 
 class NumberModule(ColumnModule):
-    """All number columns of one role at once: fills gaps, marks them, clips.
+    """All number columns of one role at once: fills gaps, marks them, clips, embeds what it then has.
 
     Shape: wires (B, T) each -> values (B, T, C), present (B, T, C), extras (B, T, E).
     """
@@ -70,17 +78,31 @@ class NumberModule(ColumnModule):
         self.channels = tuple(columns)
         self.held = tuple(gap.held for gap in gaps)
         self.filling = Filling(gaps)
-        self.extras = self.filling.extras
+        self.embeddings = Embeddings([column.embedded(n, i, s) for i, (n, (column, s)) in enumerate(columns.items())])
+        self.extras = (*self.filling.extras, *self.embeddings.extras)
         self._wires = [wire_name(name, "") for name in columns]
 
     def forward(self, wires: Mapping[str, Tensor]) -> Part:
         """Wires (B, T) -> Part."""
-        return Part(*self.filling(stack(wires, self._wires)))
+        return self._part(*self.filling(stack(wires, self._wires)))
+
+    def _part(self, values: Tensor, present: Tensor, marks: Tensor | None) -> Part:
+        extras = [x for x in (marks, self.embeddings(values)) if x is not None]
+        return Part(values, present, torch.cat(extras, dim=-1) if extras else None)
+
+    def begin(self, batch: int) -> Memory:
+        return self.filling.begin(batch)
+
+    def step(self, wires: Mapping[str, Tensor], memory: Memory) -> tuple[Part, Memory]:
+        filled, after = self.filling.step(stack(wires, self._wires), memory)
+        return self._part(*filled), after
 
     def onnx(self, g: Graph, wires: Mapping[str, str]) -> TwinPart:
         """The same, in a graph."""
         each = [g("Unsqueeze", wires[name], g.constant([2])) for name in self._wires]
-        return TwinPart(*self.filling.onnx(g, g("Concat", *each, axis=2)))
+        values, present, marks = self.filling.onnx(g, g("Concat", *each, axis=2))
+        extras = [x for x in (marks, self.embeddings.onnx(g, values)) if x is not None]
+        return TwinPart(values, present, g("Concat", *extras, axis=2) if extras else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +126,35 @@ class Number(Column):
         Adds log(1 + steps since a number was last seen in the sequence).
     clip
         The largest size of the scaled number that the body sees, for outliers. A target is never clipped.
+    embedding
+        What the body sees beside the scaled number, so that it can answer to it otherwise than in proportion:
+        ``"periodic"``, `size` learnt mixtures of `size` sines and cosines of it, whose frequencies are learnt too; or
+        ``"piecewise"``, which of at most `size` bins it has filled, 0 to 1 each. The bins lie between quantiles of the
+        training rows; a constant column has none.
+    size
+        Inputs of the embedding, 2 or more.
+    sigma
+        Of ``"periodic"``: the standard deviation that its frequencies are drawn with, in turns per scaled unit. The
+        larger, the finer the differences between numbers that it tells from the start. Try 0.01 to 10.
     role
         See `Column`.
+
+    Notes
+    -----
+    An embedding is made of the number as it was scaled, filled and clipped, before any stage, and joins the extras. The
+    scaled number itself stays a channel: stages act on that one, and where it is a target's past, the forecast gets
+    back what they took off. So behind `InstanceNorm` the embedding still tells the level; behind `PerChannel` every
+    target sees the embeddings of all numbers; `Patch` joins `size` inputs for each of its steps.
 
     Raises
     ------
     OptionError
         For a value that an option cannot have, and for an option without effect.
+
+    References
+    ----------
+    Gorishniy, Rubachev and Babenko 2022, "On embeddings for numerical features in tabular deep learning" (PLR, and PLE
+    with quantile bins). There an embedding takes the number's place.
 
     >>> Number(scale="robust", sentinels=(-9999,), clip=5.0)
     Number(scale='robust', sentinels=(-9999.0,), clip=5.0)
@@ -125,6 +169,9 @@ class Number(Column):
     flag: bool | None = None
     since: bool = False
     clip: float | None = None
+    embedding: EmbeddingName | None = None
+    size: int = 8
+    sigma: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -134,13 +181,15 @@ class Number(Column):
         choose("since", self.since, (True, False))
         object.__setattr__(self, "sentinels", _sentinels(self.sentinels))
         self._check_clip()
+        self._check_embedding()
         if self.role == "static":
             self._refuse(
                 "a static column has one value per sequence", fill="mean" if self.fill == "forward" else self.fill
             )
             self._refuse("a static column has one value per sequence", since=False)
         if self.role == "target":
-            self._refuse("a column with role='target' is no input", fill="mean", flag=None, since=False, clip=None)
+            usual: dict[str, Any] = {"fill": "mean", "flag": None, "since": False, "clip": None, "embedding": None}
+            self._refuse("a column with role='target' is no input", **usual)
 
     def _check_clip(self) -> None:
         if self.clip is None:
@@ -151,6 +200,18 @@ class Number(Column):
             raise OptionError(
                 f"clip={self.clip!r} has no effect: scale='quantile' stays within {QUANTILE_LIMIT:.4f}. Leave it out."
             )
+
+    def _check_embedding(self) -> None:
+        choose("embedding", self.embedding, (None, *get_args(EmbeddingName)))
+        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 2:
+            raise OptionError(f"size={self.size!r} is not a whole number of at least 2")
+        number = isinstance(self.sigma, (int, float)) and not isinstance(self.sigma, bool)
+        if not number or not 0 < self.sigma < math.inf:
+            raise OptionError(f"sigma={self.sigma!r} is not a number above 0, in turns per scaled unit, such as 0.1")
+        if self.embedding is None:
+            self._refuse("there is no embedding; say embedding='periodic' or 'piecewise'", size=8, sigma=0.1)
+        elif self.embedding == "piecewise":
+            self._refuse("embedding='piecewise' has no frequencies", sigma=0.1)
 
     def _refuse(self, reason: str, **usual: object) -> None:
         for option, value in usual.items():
@@ -167,20 +228,22 @@ class Number(Column):
         if not values.dtype.is_numeric():
             _note_not_numbers(values, where)
             return np.full(len(values), np.nan)
-        x = values.cast(pl.Float64).fill_null(np.nan).to_numpy()
+        x = (values if values.dtype == pl.Float64 else values.cast(pl.Float64)).to_numpy()  # null becomes NaN
         return _without(x, self.sentinels, values, where)
 
     def learn(self, values: np.ndarray, first_row: int) -> Gathered:
-        """Moments, and a sample for the scales that need one."""
-        return Gathered.of(values, first_row + np.arange(len(values), dtype=np.int64), self.scale)
+        """Moments, and a sample for the scales and the bins that need one."""
+        rows = first_row + np.arange(len(values), dtype=np.int64)
+        return Gathered.of(values, rows, self.scale, sample=self.embedding == "piecewise")
 
     def finish(self, statistic: Any, where: Where) -> NumberState:
-        """Centre, divisor or quantiles; what fills a gap. A column without any number is a problem."""
+        """Centre, divisor or quantiles; what fills a gap; bins. A column without any number is a problem."""
         seen, scale = statistic.seen(), statistic.finish()
         note_unusable([seen], where.column, where.problems)
         fill = float(scale.forward(np.zeros(1))[0]) if self.fill == "zero" else scale.mean(seen)
         flag = seen.missing > 0 if self.flag is None else self.flag
-        return NumberState(seen, scale, fill, flag and self.role != "target")
+        edges = quantile_edges(statistic.sample, scale, self.size) if self.embedding == "piecewise" else ()
+        return NumberState(seen, scale, fill, flag and self.role != "target", edges)
 
     def wires(self, state: NumberState) -> dict[str, Wire]:
         """One float32, NaN where missing."""
@@ -195,10 +258,16 @@ class Number(Column):
         return state.scale.back(y)
 
     def describe(self, state: NumberState) -> dict[str, Any]:
-        """Scale, moments, and what is done about missing numbers."""
+        """Scale, moments, what is done about missing numbers, and the embedding: the edges of bins in raw units."""
         learnt = state.scale.describe(state.seen)
         learnt |= {"fill": self.fill, "flag": state.flag, "since": self.since, "clip": self.clip}
-        return learnt | {"sentinels": list(self.sentinels)}
+        learnt |= {"sentinels": list(self.sentinels)}
+        if self.embedding == "periodic":
+            learnt |= {"embedding": self.embedding, "size": self.size, "sigma": self.sigma}
+        elif self.embedding == "piecewise":
+            edges = [float(x) for x in state.scale.back(np.array(state.edges))]
+            learnt |= {"embedding": self.embedding, "bins": max(len(edges) - 1, 0), "edges": edges}
+        return learnt
 
     # -- trained half -----------------------------------------------------------------------------------------------
 
@@ -206,6 +275,11 @@ class Number(Column):
     def module(cls, columns: Mapping[str, tuple[Any, Any]]) -> NumberModule:
         """See `NumberModule`."""
         return NumberModule(columns)
+
+    def embedded(self, name: str, channel: int, state: NumberState) -> Embedded:
+        """How the module embeds this column, whose scaled number stands at `channel`."""
+        periodic = self.embedding == "periodic"
+        return Embedded(name, channel, self.size if periodic else 0, self.sigma if periodic else 0.0, state.edges)
 
     # -- twin ---------------------------------------------------------------------------------------------------------
 
@@ -256,6 +330,16 @@ class Number(Column):
             Example(cls(scale="none", sentinels=(-9999,)), [1, -9999, 3], [-9999, 2, None, 5], dtype=pl.Int64),
             Example(cls(role="static"), [1e9, 1e9 + 1e-3], [1e9, None, 1e9 - 1], dtype=pl.Float64),
             Example(cls(), [5, 5, 5], [5, 6, None], {"": [0.0, 1.0, nan]}, pl.Int32),
+            Example(cls(embedding="periodic", size=3, sigma=1.0, since=True), uneven, probe, dtype=pl.Float64),
+            Example(
+                cls(embedding="piecewise", size=2),
+                [1.0, 3.0, 5.0, 7.0],
+                [1.0, 4.0, None, 9.0],
+                {"": [*standard[:2], nan, standard[2]]},
+                pl.Float64,
+            ),
+            Example(cls(embedding="piecewise", scale="log"), uneven, probe, dtype=pl.Float64, tolerance=1e-6),
+            Example(cls(embedding="piecewise"), [5.0, 5.0, None], [5.0, 6.0, None], {"": [0.0, 1.0, nan]}),
         ]
 
 
@@ -271,7 +355,8 @@ def _sentinels(given: object) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def _spellings(sentinels: tuple[float, ...]) -> np.ndarray:
+def spellings(sentinels: tuple[float, ...]) -> np.ndarray:
+    """The doubles that a sentinel may be in a table, (n,)."""
     # A float32 column holds -9999.9 as another double than the one written in a schema.
     with np.errstate(over="ignore"):
         single = np.array(sentinels, np.float32).astype(np.float64)
@@ -281,7 +366,7 @@ def _spellings(sentinels: tuple[float, ...]) -> np.ndarray:
 def _without(x: np.ndarray, sentinels: tuple[float, ...], values: pl.Series, where: Where) -> np.ndarray:
     """Sentinels -> NaN; infinite numbers are noted and become NaN."""
     if sentinels:
-        x = np.where(np.isin(x, _spellings(sentinels)), np.nan, x)
+        x = np.where(np.isin(x, spellings(sentinels)), np.nan, x)
     infinite = np.isinf(x)
     if infinite.any():
         remedy = "Correct these cells, or make them null if they mean missing."
@@ -291,7 +376,7 @@ def _without(x: np.ndarray, sentinels: tuple[float, ...], values: pl.Series, whe
 
 
 def _onnx_without(g: Graph, x: str, sentinels: tuple[float, ...]) -> str:
-    for value in _spellings(sentinels) if sentinels else ():
+    for value in spellings(sentinels) if sentinels else ():
         x = g("Where", g("Equal", x, g.constant(np.float64(value))), g.constant(np.float64(math.nan)), x)
     return x
 

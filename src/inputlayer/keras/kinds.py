@@ -11,6 +11,7 @@ from keras import ops
 
 from inputlayer.columns.base import wire_name
 from inputlayer.keras.base import Half, KerasPart, KerasTensors, array
+from inputlayer.number_embeddings import REACH
 from inputlayer.times import DAY, SECOND, circles
 
 _MISSING, _UNSEEN, _FIRST = 0, 1, 2  # codes of categories and of tokens
@@ -68,6 +69,33 @@ class Numbers(Half):
         known = ops.logical_and(last >= 0, ops.convert_to_tensor(self.hold))
         held = ops.where(known, earlier, ops.take(values, self.memory, axis=-1))
         return ops.take(ops.concatenate([values, held], axis=-1), self.place, axis=-1)
+
+
+class EmbeddedNumbers(Numbers):
+    """Number: as above, then embeddings of what that gives. See `number_embeddings.Embeddings`."""
+
+    def __init__(self, module: Any, names: Sequence[str]) -> None:
+        super().__init__(module, names)
+        self.periodic = [
+            (array(p.at), [array(w) for w in (p.frequency, p.weight, p.bias)]) for p in module.embeddings.periodic
+        ]
+        bins = module.embeddings.piecewise
+        self.bins = None if bins is None else (array(bins.at), array(bins.low), array(bins.width))
+
+    def start(self) -> list[np.ndarray]:
+        """Frequencies, weight and bias of the periodic embeddings of each size."""
+        return [weight for _, weights in self.periodic for weight in weights]
+
+    def __call__(self, wires: KerasTensors, weights: Sequence[Any]) -> KerasPart:
+        """The same values, and the embeddings among the extras."""
+        values, marks = super().__call__(wires, weights)
+        extras = [] if marks is None else [marks]
+        for i, (at, _) in enumerate(self.periodic):
+            extras.append(_periodic(ops.take(values, at, axis=-1), *weights[3 * i : 3 * i + 3]))
+        if self.bins is not None:
+            at, low, width = self.bins
+            extras.append(ops.clip((ops.take(values, at, axis=-1) - low) / width, 0.0, 1.0))
+        return KerasPart(values, ops.concatenate(extras, axis=-1) if extras else None)
 
 
 class Embedded(Half):
@@ -202,6 +230,15 @@ def _marks(mask: Any, like: Any) -> Any:
     return ops.expand_dims(ops.cast(mask, like.dtype), -1)
 
 
+def _periodic(x: Any, frequency: Any, weight: Any, bias: Any) -> Any:
+    """Numbers (B, T, columns) -> their periodic embeddings side by side, (B, T, columns * size)."""
+    turns = 2 * np.pi * ops.convert_to_tensor(frequency)
+    angle = ops.expand_dims(ops.clip(x, -REACH, REACH), -1) * turns
+    waves = ops.concatenate([ops.sin(angle), ops.cos(angle)], axis=-1)
+    made = ops.relu(ops.einsum("btck,cks->btcs", waves, ops.convert_to_tensor(weight)) + ops.convert_to_tensor(bias))
+    return ops.reshape(made, (*ops.shape(made)[:2], made.shape[2] * made.shape[3]))
+
+
 def _elapsed(time: Any, unit: int) -> Any:
     """``log1p(gap / unit)`` (B, T) of the wire `time` (B, T, 3): day, second of the day (-1: missing), microsecond.
 
@@ -223,7 +260,7 @@ def _elapsed(time: Any, unit: int) -> Any:
 
 
 HALVES: dict[str, type[Half]] = {
-    "number": Numbers,
+    "number": EmbeddedNumbers,
     "category": Embedded,
     "flag": Flags,
     "timestamp": Times,
