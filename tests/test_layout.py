@@ -32,7 +32,18 @@ ROAD = [
 SHARED: dict[str, list[str]] = {
     "bodies/": ["dense.py", "recurrent.py"],
     "keras/": ["kinds.py"],
-    "report/": ["summary.py"],
+    "report/": [
+        "histogram.py",
+        "raw.py",
+        "passing.py",
+        "outcome.py",
+        "summary.py",
+        "style.py",
+        "plots.py",
+        "markup.py",
+        "inputs.py",
+        "results.py",
+    ],
     "checks/": ["columns.py"],
 }
 

@@ -68,13 +68,13 @@ class Shown:
     def _repr_html_(self) -> str:
         told, end = self.numbers, escape(self.numbers["end"]["line"])
         parts = [
-            _html_lines(table_lines(told)),
-            _html_table(column_cells(told["columns"]), 0),
-            _html_lines(road_lines(told)),
-            _html_table(road_cells(told["road"]), 3),
+            html_lines(table_lines(told)),
+            html_table(column_cells(told["columns"]), 0),
+            html_lines(road_lines(told)),
+            html_table(road_cells(told["road"]), 3),
             f'<p class="end">{end}</p>',
-            _html_lines(end_lines(told)),
-            _html_lines(after_lines(told["after"])),
+            html_lines(end_lines(told)),
+            html_lines(after_lines(told["after"])),
         ]
         return f'<div class="inputlayer-shown"><style>{_STYLE}</style>{"".join(parts)}</div>'
 
@@ -125,11 +125,14 @@ _STYLE = (
 )
 
 
-def _html_lines(lines: Iterable[tuple[str, str]]) -> str:
+def html_lines(lines: Iterable[tuple[str, str]]) -> str:
+    """Labels with their texts, escaped."""
     return f"<dl>{''.join(f'<dt>{escape(a)}</dt><dd>{escape(b)}</dd>' for a, b in lines)}</dl>"
 
 
-def _html_table(cells: Cells, right_from: int) -> str:
+def html_table(cells: Cells, right_from: int) -> str:
+    """A table, escaped, its head first; cells from column `right_from` on stand at the right, if that is not 0."""
+
     def row(texts: list[str], tag: str) -> str:
         marks = [' class="r"' if right_from and i >= right_from else "" for i in range(len(texts))]
         return f"<tr>{''.join(f'<{tag}{m}>{escape(t)}</{tag}>' for t, m in zip(texts, marks, strict=True))}</tr>"
