@@ -22,6 +22,7 @@ from inputlayer.fit import Fitted, fit
 from inputlayer.heads.base import Head
 from inputlayer.layer import InputLayer, tables
 from inputlayer.network import Network
+from inputlayer.onnx.export import Exported, export
 from inputlayer.receipt import Receipt
 from inputlayer.run import History, TrainingOptions
 from inputlayer.schema import Schema
@@ -258,6 +259,35 @@ class Model:
         self.fitted  # noqa: B018  # raises where not fitted
         contents = artefact.Contents(self.network, self.baselines, self.valid_receipt, self.history, self.seen)
         artefact.save(Path(path), contents)
+
+    def export(self, path: str | Path, table: Any = None) -> Exported:
+        """Write the model as one ONNX file: raw rows in, raw units or labels out, the input layer inside.
+
+        `OnnxModel` reads it with onnxruntime and NumPy alone; any other onnxruntime runs it too. Before it is written,
+        its answers are compared with those of `predict`, on rows drawn from what was learnt; a few of these stay in
+        the file, beside their answers. Rows of yours are never written.
+
+        Parameters
+        ----------
+        table
+            Raw data to compare answers on as well: 256 sequences of it, evenly spread.
+
+        Returns
+        -------
+        Exported
+            What the graph takes and gives, and how close its answers are. Printed, it tells all of it.
+
+        Raises
+        ------
+        OptionError
+            Naming everything that has no ONNX twin, such as a body of your own; nothing is written then.
+        ArtefactError
+            If an answer differs by more than 1e-5 in training units, or the file cannot be written.
+        MissingExtraError
+            If onnx or onnxruntime is not installed.
+        """
+        self.fitted  # noqa: B018  # raises where not fitted
+        return export(self.network, Path(path), None if table is None else Table.of(table))
 
 
 def load(path: str | Path, *, body: nn.Module | None = None) -> Model:

@@ -19,7 +19,7 @@ import os
 import secrets
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -64,13 +64,19 @@ def write(path: str | Path, header: Mapping[str, Json], tensors: Mapping[str, np
     for name in layout:
         digest.update(_bytes(arrays[name]))
     head = head.replace(_NO_DIGEST.encode(), digest.hexdigest().encode(), 1)
+    write_bytes(path, itertools.chain([len(head).to_bytes(8, "little"), head], (_bytes(arrays[n]) for n in layout)))
+
+
+def write_bytes(path: str | Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write `parts` to `path`, one after the other: the old file or the new one, never a half.
+
+    Raises `ArtefactError` if they cannot be written; then the old file is as it was.
+    """
     path = Path(path).resolve()  # a link stays a link
     try:
         with _replacing(path) as file:
-            file.write(len(head).to_bytes(8, "little"))
-            file.write(head)
-            for name in layout:
-                file.write(_bytes(arrays[name]))
+            for part in parts:
+                file.write(part)
     except OSError as error:
         raise ArtefactError(f"{path} could not be written: {error.strerror or error}") from error
 

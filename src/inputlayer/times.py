@@ -340,8 +340,10 @@ def elapsed_onnx(g: Graph, time: str, unit: int) -> str:
     def earlier(x: str) -> str:
         return g("Slice", x, zero, last, axis)
 
-    gap = g("Max", g("Sub", later(stamp), earlier(stamp)), g.constant(0))
-    gap = g("Where", g("And", later(known), earlier(known)), gap, g.constant(0))
+    # Not by Max, which onnxruntime 1.31 gets wrong for whole numbers whose 32nd bit is set, such as an hour.
+    gap = g("Sub", later(stamp), earlier(stamp))
+    counts = g("And", g("And", later(known), earlier(known)), g("Greater", gap, g.constant(0)))
+    gap = g("Where", counts, gap, g.constant(0))
     scaled = g("Div", g.cast(gap, np.float32), g.constant(float(unit)))
     first = g("Mul", g.cast(g("Slice", stamp, zero, one, axis), np.float32), g.constant(0.0))
     joined = g("Concat", first, g("Log", g("Add", scaled, g.constant(1.0))), axis=1)
