@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import fields, replace
 from pathlib import Path
@@ -31,6 +31,8 @@ from inputlayer.shown import Shown
 from inputlayer.table import Table
 from inputlayer.training import train
 
+_OTHERS = ("callbacks", "logger", "run", "resume")  # what `fit` takes beside the training options
+
 
 class Model:
     """An input layer, a body behind it, and a head: from a raw table to predictions in raw units.
@@ -43,6 +45,9 @@ class Model:
         `il.LSTM(...)`, or any `nn.Module` with ``forward(x, lengths, future, key) -> (B, n, width)`` and ``width``.
     head
         `il.Regression(...)` or `il.Classes(...)`; by default what the target's kind needs.
+    training
+        Training options that `fit` takes where the call does not name them, such as ``{"epochs": 20}``. `il.recipe`
+        gives them; they are no part of the file.
 
     Examples
     --------
@@ -56,7 +61,15 @@ class Model:
     [60, 61]
     """
 
-    def __init__(self, layer: InputLayer, body: nn.Module, head: Head | None = None) -> None:
+    def __init__(
+        self,
+        layer: InputLayer,
+        body: nn.Module,
+        head: Head | None = None,
+        training: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.training = dict(training or {})
+        _options("training", {}, self.training)
         self.network = Network(layer, body, head)
         self.baselines: Baselines | None = None
         self.valid_receipt: Receipt | None = None
@@ -87,18 +100,11 @@ class Model:
         train: Any,
         valid: Any = None,
         *,
-        epochs: int = 50,
-        batch: int = 64,
-        lr: float = 1e-3,
-        patience: int | None = None,
-        clip: float | None = 1.0,
-        schedule: str = "cosine",
-        seed: int = 0,
-        device: str = "auto",
         callbacks: Iterable[Any] = (),
         logger: Any = None,
         run: str | Path | None = None,
         resume: bool = False,
+        **training: Any,
     ) -> History:
         """Fit the layer on `train`, draw the weights, and train.
 
@@ -106,14 +112,15 @@ class Model:
         ----------
         train, valid
             Tables of raw data. Training rows come before validation rows, and are their look-back.
-        epochs, batch, lr, clip, schedule, seed, device
-            See `TrainingOptions`. ``epochs=0`` fits and draws, and trains nothing.
-        patience
-            Epochs without a better validation loss before training stops; 10 unless given. Needs `valid`.
         callbacks, logger
             Lightning's.
         run
             A folder for checkpoints, one after each epoch; with ``resume=True`` training goes on from there.
+        **training
+            ``epochs=50``, ``batch=64``, ``lr=1e-3``, ``patience=10``, ``clip=1.0``, ``schedule="cosine"``, ``seed=0``,
+            ``device="auto"``: see `TrainingOptions`. Those not given are the model's own, where it has any, else these.
+            ``epochs=0`` fits and draws, and trains nothing. `patience`, the epochs without a better validation loss
+            before training stops, needs `valid`.
 
         Returns
         -------
@@ -125,10 +132,7 @@ class Model:
         TableError
             With every problem of the tables, before anything is trained.
         """
-        if valid is None and patience is not None:
-            raise OptionError(f"patience={patience!r} has no effect without a validation table: pass valid=")
-        patience = 10 if patience is None else patience
-        options = TrainingOptions(epochs, batch, lr, patience, clip, schedule, seed, device)
+        options = _options("fit", training, self.training, valid=valid is not None)
         if self.trained:
             raise OptionError("this model is trained already: use continue_fit(new), or make a new model")
         train, valid = Table.of(train), None if valid is None else Table.of(valid)
@@ -138,7 +142,7 @@ class Model:
         fitted = given or _fitted(self.layer.schema, train, valid)
         try:
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
+                torch.manual_seed(options.seed)
                 self.layer.restore(fitted)
                 self.network.build()
             return self._train(train, valid, options, callbacks, logger, run, resume)
@@ -152,16 +156,10 @@ class Model:
         Takes the training options of `fit`.
         """
         self.fitted  # noqa: B018  # raises where not fitted
-        names = ("callbacks", "logger", "run", "resume")
-        rest = {n: options.pop(n) for n in names if n in options}
-        if valid is None and options.get("patience") is not None:
-            raise OptionError("patience has no effect without a validation table: pass valid=")
-        known = [f.name for f in fields(TrainingOptions)]
-        for name in options:
-            if name not in known:
-                raise OptionError(f"continue_fit has no option {name!r}.{nearest(name, [*known, *names])}")
+        rest = {n: options.pop(n) for n in _OTHERS if n in options}
+        chosen = _options("continue_fit", options, {}, valid=valid is not None)
         valid = None if valid is None else Table.of(valid)
-        return self._train(Table.of(train), valid, TrainingOptions(**options), **rest)
+        return self._train(Table.of(train), valid, chosen, **rest)
 
     def _train(
         self,
@@ -305,10 +303,28 @@ def load(path: str | Path, *, body: nn.Module | None = None) -> Model:
     """
     contents = artefact.load(Path(path), body)
     model = Model.__new__(Model)
+    model.training = {}
     model.network, model.baselines = contents.network, contents.baselines
     model.valid_receipt, model.history, model.seen = contents.valid_receipt, contents.history, contents.seen
     model.trained = model.layer.trained = True
     return model
+
+
+def _options(call: str, given: Mapping[str, Any], usual: Mapping[str, Any], *, valid: bool = True) -> TrainingOptions:
+    """The options `given`, then the `usual` ones; `call` is what messages name, `valid` whether there is such a table.
+
+    Raises
+    ------
+    OptionError
+        For an unknown name, a wrong value, and a patience that nothing can be measured by.
+    """
+    known = [f.name for f in fields(TrainingOptions)]
+    for name in (*given, *usual):
+        if name not in known:
+            raise OptionError(f"{call} has no option {name!r}.{nearest(name, [*known, *_OTHERS])}")
+    if not valid and given.get("patience") is not None:
+        raise OptionError(f"patience={given['patience']!r} has no effect without a validation table: pass valid=")
+    return TrainingOptions(**{**usual, **given})
 
 
 def _encoded(fitted: Fitted, train: Table, valid: Table | None) -> tuple[Encoded, Encoded | None]:
