@@ -18,7 +18,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "inputlayer"
 # its files: they see their `base.py` (and what SHARED names), never each other; its `__init__.py` sees all of them.
 ROAD = [
     "errors.py", "progress.py", "store.py", "graph.py", "files.py", "table.py", "statistics.py",
-    "times.py", "tokens.py", "pieces.py", "word_vectors.py", "media.py", "sound.py", "pictures.py",
+    "times.py", "tokens.py", "words.py", "pieces.py", "word_vectors.py", "media.py", "sound.py", "pictures.py",
     "scales.py", "filling.py", "number_embeddings.py", "columns/", "sequence/", "schema.py", "infer.py", "split.py",
     "blocks.py", "receipt.py", "fit.py", "order.py", "encode.py", "batch.py",
     "stages/", "layer.py", "bodies/", "heads/", "network.py", "checkpoint.py", "run.py", "training.py",

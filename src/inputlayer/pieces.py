@@ -11,7 +11,7 @@ import polars as pl
 
 from inputlayer.errors import MissingExtraError
 from inputlayer.statistics import Counts
-from inputlayer.tokens import Tokens
+from inputlayer.words import WordCodes, count_words
 
 _UNKNOWN = " "  # stands for an unseen character among the pieces, of which none holds a blank
 _REPEATS = 10_000  # of a word in one string given to the trainer
@@ -49,28 +49,31 @@ class Pieces:
 
     def count(self, words: Counts) -> np.ndarray:
         """How often each code stands in the counted words, int64."""
-        flat = pl.Series(list(map(str, words.values)), dtype=pl.String)
-        codes, lengths = self(Tokens(flat, np.ones(len(flat), np.int64)), None)
+        codes, lengths = self._cut(list(map(str, words.values)))
         often = np.repeat(np.fromiter(words.values.values(), np.int64), lengths)
         counts = np.zeros(self._model.get_vocab_size() + 1, np.int64)
         np.add.at(counts, codes, often)
         return counts
 
-    def __call__(self, words: Tokens, most: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """Words -> codes of all pieces end to end, int32, and how many each cell has, `most` at most."""
-        different = words.flat.unique(maintain_order=True)
-        found = [e.ids for e in self._model.encode_batch_fast(different.to_list(), add_special_tokens=False)]
-        sizes = np.array([len(ids) for ids in found], dtype=np.int64)
-        codes = np.array([i for ids in found for i in ids], dtype=np.int32)
-        word = words.flat.cast(pl.Enum(different)).to_physical().to_numpy().astype(np.int64)
+    def __call__(self, cells: pl.Series, lower: bool, most: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """The codes of all pieces end to end, int32, and how many each of `cells` (rows,) has, `most` at most."""
+        different = list(map(str, count_words(cells, lower)[0].values))
+        codes, sizes = self._cut(different)
+        word, lengths = WordCodes(different, 0, -1)(cells, lower)
         flat = codes[_spans((np.cumsum(sizes) - sizes)[word], sizes[word])]
         before = np.concatenate([[0], np.cumsum(sizes[word])])
-        ends = before[np.cumsum(words.lengths)]
+        ends = before[np.cumsum(lengths)]
         lengths = np.diff(ends, prepend=0)
         if most is None:
             return flat, lengths
         kept = np.minimum(lengths, most)
         return flat[_spans(ends - lengths, kept)], kept
+
+    def _cut(self, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The codes of all pieces of `words` end to end, int32, and how many each word has."""
+        found = [e.ids for e in self._model.encode_batch_fast(words, add_special_tokens=False)]
+        sizes = np.array([len(ids) for ids in found], dtype=np.int64)
+        return np.array([i for ids in found for i in ids], dtype=np.int32), sizes
 
 
 def _characters(words: Counts) -> Counts:

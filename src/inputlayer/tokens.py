@@ -1,18 +1,18 @@
-"""Text cut into words, characters or trained pieces: one rule for learning, for encoding and for an ONNX graph.
+"""Text cut into words or characters: one rule for learning, for encoding and for an ONNX graph.
 
 A word is a run of letters, marks, digits and underscores; any other sign that is no blank is a word by itself:
 
     "Don't panic :-)"  ->  "Don", "'", "t", "panic", ":", "-", ")"
 
 Which code points are letters is written down here, not asked of a library, for each has a Unicode version of its own:
-so a text has the same words in polars (Rust), in a graph (RE2) and after an update of either. Both engines take time in
-proportion to the text. Lower-casing concerns A to Z alone, which is what a graph can do on every system.
+so a text has the same words in `words`, which reads these lists, in a graph (RE2), and after an update of either. Both
+take time in proportion to the text. Lower-casing concerns A to Z alone, which is what a graph can do on every system.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Rule = Literal["word", "character", "bpe"]
 
 # Unicode 14, categories L, M, N and the underscore. Code points that it does not assign go with their neighbours.
-_LETTERS = """
+LETTERS = """
 30-39 41-5a 5f 61-7a aa b2-b3 b5 b9-ba bc-be c0-d6 d8-f6 f8-2c1 2c6-2d1 2e0-2e4 2ec 2ee 300-374 376-37d 37f-383 386
 388-3f5 3f7-481 483-559 560-588 591-5bd 5bf 5c1-5c2 5c4-5c5 5c7-5f2 610-61a 620-669 66e-6d3 6d5-6dc 6df-6e8 6ea-6fc
 6ff 710-7f5 7fa-7fd 800-82f 840-85d 860-887 889-88f 898-8e1 8e3-963 966-96f 971-9f1 9f4-9f9 9fc 9fe-a75 a81-aef
@@ -52,26 +52,29 @@ fbd3-fd3d fd50-fdce fdf0-fdfb fe20-fe2f fe70-fefe ff10-ff19 ff21-ff3a ff41-ff5a 
 1ec71-1ecab 1ecad-1ecaf 1ecb1-1ed2d 1ed2f-1eeef 1f100-1f10c 1fbf0-e0000
 """
 # Categories Z, Cc, Cf, and the selectors of a variant, which nobody sees.
-_BLANKS = """
+BLANKS = """
 0-20 7f-a0 ad 600-605 61c 6dd 70f 890-897 8e2 1680 180e 2000-200f 2028-202f 205f-206f 3000 fe00-fe0f feff-ff00
 fff9-fffb 110bd 110cd-110cf 13430-143ff 1bca0-1ceff 1d173-1d17a e0001-10ffff
 """
 
 
-def _ranges(listed: str) -> str:
-    """Ranges of code points in hexadecimal -> the same inside the brackets of a regular expression."""
-    return "".join("-".join(rf"\x{{{end}}}" for end in r.split("-")) for r in listed.split())
+def code_points(listed: str) -> list[tuple[int, int]]:
+    """Ranges in hexadecimal -> the first and last code point of each.
+
+    >>> code_points("30-39 5f")
+    [(48, 57), (95, 95)]
+    """
+    ends = [r.split("-") for r in listed.split()]
+    return [(int(end[0], 16), int(end[-1], 16)) for end in ends]
 
 
-WORD = f"[{_ranges(_LETTERS)}]+|[^{_ranges(_LETTERS + _BLANKS)}]"
-"""The regular expression of a word, for RE2 and for Rust."""
+def _brackets(listed: str) -> str:
+    """The same inside the brackets of a regular expression."""
+    return "".join(rf"\x{{{first:x}}}-\x{{{last:x}}}" for first, last in code_points(listed))
 
 
-class Tokens(NamedTuple):
-    """The tokens of all cells, end to end (text, or code points if they are characters), and how many each cell has."""
-
-    flat: pl.Series
-    lengths: np.ndarray
+WORD = f"[{_brackets(LETTERS)}]+|[^{_brackets(LETTERS + BLANKS)}]"
+"""The regular expression of a word, for RE2."""
 
 
 def lowered(cells: pl.Series) -> pl.Series:
@@ -84,40 +87,45 @@ def lowered(cells: pl.Series) -> pl.Series:
     return cells.str.replace_many(upper, [c.lower() for c in upper])
 
 
-def split(cells: pl.Series, by: Rule, most: int | None = None) -> Tokens:
-    """Cut each of `cells` (rows,) into words or characters, `most` of them at most; a null has none.
+def characters(cells: pl.Series, lower: bool, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The code points of each of `cells` (rows,), end to end, uint32, and how many each has, (rows,); a null has none.
 
-    >>> tokens = split(pl.Series(["Don't panic", None, "ok"]), "word")
-    >>> tokens.flat.to_list(), tokens.lengths.tolist()
-    (['Don', "'", 't', 'panic', 'ok'], [4, 0, 1])
+    At most `most` of a cell. `lower`: A to Z as a to z.
+
+    >>> points, lengths = characters(pl.Series(["Ab", None]), lower=True)
+    >>> points.tolist(), lengths.tolist()
+    ([97, 98], [2, 0])
     """
-    if by == "character":
-        cells = cells if most is None else cells.str.slice(0, most)
-        text = "".join(cells.str.join("").to_list())
-        points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-        return Tokens(pl.Series(points), _whole(cells.str.len_chars()))
-    words = cells.str.extract_all(WORD)
-    words = words if most is None else words.list.head(most)
-    lengths = _whole(words.list.len())
-    return Tokens(words.filter(pl.Series(lengths > 0)).explode(), lengths)
+    cells = cells if most is None else cells.str.slice(0, most)
+    cells = lowered(cells) if lower else cells
+    text = "".join(cells.str.join("").to_list())
+    lengths = cells.str.len_chars().fill_null(0).to_numpy().astype(np.int64)
+    return np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32), np.asarray(lengths)
 
 
-def count(tokens: Tokens) -> Counts:
-    """How often each token occurs."""
-    counts = Counts.of(tokens.flat)
-    if tokens.flat.dtype == pl.String:
-        return counts
-    return Counts({chr(int(point)): n for point, n in counts.values.items()})
+def count_characters(cells: pl.Series, lower: bool, most: int | None = None) -> tuple[Counts, np.ndarray]:
+    """How often each character occurs, and how many each cell has, (rows,)."""
+    points, lengths = characters(cells, lower, most)
+    counts = Counts.of(pl.Series(points))
+    return Counts({chr(int(point)): n for point, n in counts.values.items()}), lengths
 
 
-def coded(flat: pl.Series, vocabulary: Sequence[str], first: int, unseen: int) -> np.ndarray:
-    """Words or characters -> codes, int32: `first` + their place in the vocabulary, or `unseen`."""
-    if flat.dtype == pl.String:  # a cast to an enum is several times faster than a join
-        places = flat.cast(pl.Enum(vocabulary), strict=False).to_physical().cast(pl.Int32)
-        return (places + first).fill_null(unseen).to_numpy()
-    codes = np.full(0x110000, unseen, dtype=np.int32)
-    codes[[ord(v) for v in vocabulary]] = np.arange(first, first + len(vocabulary), dtype=np.int32)
-    return np.asarray(codes[flat.to_numpy()])
+class CharacterCodes:
+    """Characters -> codes: `first` + their place in the vocabulary, or `unseen`.
+
+    >>> codes, lengths = CharacterCodes("ba", 2, 1)(pl.Series(["abc", None]), lower=True)
+    >>> codes.tolist(), lengths.tolist()
+    ([3, 2, 1], [3, 0])
+    """
+
+    def __init__(self, vocabulary: Sequence[str], first: int, unseen: int) -> None:
+        self._codes = np.full(0x110000, unseen, dtype=np.int32)
+        self._codes[[ord(v) for v in vocabulary]] = np.arange(first, first + len(vocabulary), dtype=np.int32)
+
+    def __call__(self, cells: pl.Series, lower: bool, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The codes of all characters end to end, int32, and how many each cell has, (rows,)."""
+        points, lengths = characters(cells, lower, most)
+        return np.asarray(self._codes[points]), lengths
 
 
 def onnx_split(g: Graph, cells: str, by: Rule) -> str:
@@ -130,10 +138,6 @@ def onnx_split(g: Graph, cells: str, by: Rule) -> str:
 def onnx_lowered(g: Graph, cells: str) -> str:
     """`lowered` in a graph, cells (N,), N at least 1. The locale C is the one that every system has."""
     return g("StringNormalizer", cells, case_change_action="LOWER", is_case_sensitive=1, locale="C")
-
-
-def _whole(lengths: pl.Series) -> np.ndarray:
-    return np.asarray(lengths.fill_null(0).to_numpy().astype(np.int64))
 
 
 def decoded(cells: pl.Series) -> pl.Series:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
@@ -29,8 +30,9 @@ from inputlayer.columns.base import (
 from inputlayer.errors import OptionError
 from inputlayer.pieces import Pieces
 from inputlayer.statistics import Counts
-from inputlayer.tokens import Rule, coded, count, decoded, lowered, onnx_lowered, onnx_split, split
+from inputlayer.tokens import CharacterCodes, Rule, count_characters, decoded, onnx_lowered, onnx_split
 from inputlayer.word_vectors import read_vectors
+from inputlayer.words import WordCodes, count_words
 
 if TYPE_CHECKING:
     from inputlayer.graph import Graph
@@ -189,9 +191,9 @@ class Text(Column):
 
     def learn(self, values: pl.Series, first_row: int) -> TextStatistic:
         """Count the tokens of one block."""
-        tokens = split(self._cased(values), self.tokens, None if self.tokens == "bpe" else self.max_length)
-        lengths = tokens.lengths
-        return TextStatistic(count(tokens), len(values), int((lengths == 0).sum()), int(lengths.max(initial=0)))
+        count = count_characters if self.tokens == "character" else count_words
+        counts, lengths = count(values, self.lower, None if self.tokens == "bpe" else self.max_length)
+        return TextStatistic(counts, len(values), int((lengths == 0).sum()), int(lengths.max(initial=0)))
 
     def finish(self, statistic: Any, where: Where) -> TextState:
         """Order the vocabulary, learn the merges, read the vectors; note a problem if there is no vocabulary."""
@@ -230,12 +232,7 @@ class Text(Column):
 
     def encode(self, values: pl.Series, state: TextState) -> Wires:
         """Text -> codes of its tokens, int32, at least one per cell: a cell without tokens has a 0."""
-        if self.tokens == "bpe":
-            pieces = Pieces(state.words, state.merges, FIRST, UNSEEN)
-            codes, lengths = pieces(split(self._cased(values), self.tokens), self.max_length)
-        else:
-            flat, lengths = split(self._cased(values), self.tokens, self.max_length)
-            codes = coded(flat, state.words, FIRST, UNSEEN)
+        codes, lengths = _coder(self.tokens, state.words, state.merges)(values, self.lower, self.max_length)
         empty = lengths == 0
         if empty.any():
             codes = np.insert(codes, (np.cumsum(lengths) - lengths)[empty], MISSING)
@@ -262,9 +259,6 @@ class Text(Column):
             "longest": state.longest,
             "width": state.width,
         } | given
-
-    def _cased(self, values: pl.Series) -> pl.Series:
-        return lowered(values) if self.lower else values
 
     # -- trained half -------------------------------------------------------------------------------------------------
 
@@ -338,6 +332,14 @@ class Text(Column):
             Example(cls(tokens="character"), [*told, *odd, *odd], odd, dtype=pl.String),
             Example(cls(max_length=2, min_count=1), told, ["a b c d", "a"], dtype=pl.String),
         ]
+
+
+@lru_cache(maxsize=8)  # a table is encoded block by block, and a request row by row
+def _coder(rule: Rule, words: tuple[str, ...], merges: tuple[str, ...]) -> Pieces | CharacterCodes | WordCodes:
+    """What turns cells into codes."""
+    if rule == "bpe":
+        return Pieces(words, merges, FIRST, UNSEEN)
+    return (CharacterCodes if rule == "character" else WordCodes)(words, FIRST, UNSEEN)
 
 
 class _Embeddings(ColumnModule):
