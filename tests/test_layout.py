@@ -17,12 +17,13 @@ SOURCE = Path(__file__).parents[1] / "src" / "inputlayer"
 # Read downwards, the names are the way of the data. A file imports only from those above it. A folder stands for all
 # its files: they see their `base.py` (and what SHARED names), never each other; its `__init__.py` sees all of them.
 ROAD = [
-    "errors.py", "progress.py", "store.py", "graph.py", "files.py", "table.py", "statistics.py",
+    "errors.py", "progress.py", "store.py", "plain.py", "kept.py", "graph.py", "files.py", "table.py", "statistics.py",
     "times.py", "tokens.py", "words.py", "pieces.py", "word_vectors.py", "media.py", "sound.py", "pictures.py",
     "scales.py", "filling.py", "number_embeddings.py", "columns/", "sequence/", "schema.py", "infer.py", "split.py",
     "blocks.py", "receipt.py", "fit.py", "order.py", "encode.py", "batch.py",
     "stages/", "layer.py", "bodies/", "heads/", "network.py", "checkpoint.py", "run.py", "training.py",
     "scores.py", "forecast.py", "prediction.py",
+    "streaming.py", "quick.py", "stepping.py",
     "seasons.py", "past.py", "linear.py", "pooled.py", "baselines.py", "evaluation.py", "artefact.py", "keras/",
     "wording.py", "shown.py", "road.py", "show.py", "compare.py", "onnx/", "report/",
     "model.py", "toml.py", "project.py", "draft.py", "runs.py", "checks/", "demo.py", "cli.py", "__init__.py",

@@ -46,6 +46,7 @@ _NAMES = {
     "shown": ("Shown",),
     "show": ("show",),
     "comparison": ("Comparison",),
+    "streaming": ("Stream",),
     "model": ("Model", "load"),
     "compare": ("compare",),
     "onnx.runtime": ("OnnxModel",),
@@ -102,6 +103,7 @@ if TYPE_CHECKING:
     from inputlayer.stages import Noise as Noise
     from inputlayer.stages import Patch as Patch
     from inputlayer.stages import PerChannel as PerChannel
+    from inputlayer.streaming import Stream as Stream
     from inputlayer.table import Table as Table
     from inputlayer.table import from_array as from_array
     from inputlayer.table import read as read

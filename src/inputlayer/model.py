@@ -28,6 +28,8 @@ from inputlayer.run import History, TrainingOptions
 from inputlayer.schema import Schema
 from inputlayer.show import show
 from inputlayer.shown import Shown
+from inputlayer.stepping import stream
+from inputlayer.streaming import Stream
 from inputlayer.table import Table
 from inputlayer.training import train
 
@@ -251,6 +253,25 @@ class Model:
         """What each stage makes of `table`, and where the input layer ends: prints as text, renders as HTML."""
         self.fitted  # noqa: B018  # raises where not fitted
         return show(self.network, table, context)
+
+    def stream(self, state: str | Path | None = None) -> Stream:
+        """A stream: raw rows pushed one at a time, the prediction after each.
+
+        Parameters
+        ----------
+        state
+            A file that `Stream.save` wrote: the stream goes on from there.
+
+        Raises
+        ------
+        OptionError
+            If the model cannot be fed row by row, saying which part of it and what could.
+        """
+        self.fitted  # noqa: B018  # raises where not fitted
+        made = stream(self.network)
+        if state is not None:
+            made.load(state)
+        return made
 
     def save(self, path: str | Path) -> None:
         """Write the model to one ``.safetensors`` file: the old file or the new one is there, never a half."""

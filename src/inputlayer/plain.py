@@ -1,0 +1,109 @@
+"""Cells as they come one row at a time: plain Python values -> arrays, without a dataframe.
+
+Each function takes the cells of one column and answers None where one of them is not plain: then the long way, which
+reads tables, has to say what it is, or what is wrong with it. What is read here is what the long way would read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from types import NoneType
+from typing import Any
+
+import numpy as np
+
+NAT = int(np.iinfo(np.int64).min)  # as in times.py, which loads polars
+
+_NUMBERS = frozenset([float, int, NoneType, np.float64, np.float32, np.int64, np.int32, np.int16, np.uint8])
+_WORDS = frozenset([str, NoneType, np.str_])
+_WHOLE = frozenset([int, NoneType, np.int64, np.int32])
+_FLAGS = {None: -1, 0: 0, 1: 1}  # True is 1, and 1.0 is too
+_FLAG_TYPES = frozenset([bool, int, float, NoneType, np.bool_])
+_ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:Z|[+-](?:0\d|1[0-8]):[0-5]\d)?", re.ASCII)
+_EPOCH, _EPOCH_UTC, _TICK = datetime(1970, 1, 1), datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+
+
+def numbers(cells: Sequence[Any]) -> np.ndarray | None:
+    """Finite numbers -> (n,) float64, missing ones NaN.
+
+    >>> numbers([1, 2.5, None]), numbers([1, "2"]), numbers([float("inf")])
+    (array([1. , 2.5, nan]), None, None)
+    """
+    if not _NUMBERS.issuperset(map(type, cells)):
+        return None
+    try:
+        found = np.array(cells, np.float64)
+    except OverflowError:
+        return None
+    return None if np.isinf(found).any() else found
+
+
+def words(cells: Sequence[Any]) -> Sequence[Any] | None:
+    """Text -> the same; None stays None."""
+    return cells if _WORDS.issuperset(map(type, cells)) else None
+
+
+def whole(cells: Sequence[Any]) -> Sequence[Any] | None:
+    """Whole numbers of 64 bits -> the same; None stays None."""
+    if not _WHOLE.issuperset(map(type, cells)):
+        return None
+    return cells if all(c is None or NAT < c < -NAT for c in cells) else None
+
+
+def flags(cells: Sequence[Any]) -> np.ndarray | None:
+    """Booleans, 0 and 1 -> (n,) int64, missing ones -1.
+
+    >>> flags([True, 0, None]), flags(["yes"]), flags([2])
+    (array([ 1,  0, -1]), None, None)
+    """
+    if not _FLAG_TYPES.issuperset(map(type, cells)):
+        return None
+    found = [_FLAGS.get(cell) for cell in cells]
+    return None if None in found else np.array(found)
+
+
+def times(cells: Sequence[Any]) -> tuple[np.ndarray, bool | None] | None:
+    """Datetimes and ISO 8601 -> (n,) int64 microseconds since 1970, UTC, `NAT` where missing; and whether they have a
+    zone, None where all are missing.
+
+    >>> times([datetime(1970, 1, 1, 0, 1), None])
+    (array([            60000000, -9223372036854775808]), False)
+    >>> times(["1971-01-01T01:00+01:00"]), times(["1. 2. 1970"])
+    ((array([31536000000000]), True), None)
+    """
+    found, zoned = [], set()
+    for cell in cells:
+        if cell is None:
+            found.append(NAT)
+            continue
+        time = _iso(cell) if type(cell) is str else cell if type(cell) is datetime else None
+        # What a zone's clocks showed in former times is not the same in every list of zones.
+        if time is None or (time.tzinfo is not None and time.year <= 1970):
+            return None
+        zoned.add(time.tzinfo is not None)
+        found.append((time - (_EPOCH if time.tzinfo is None else _EPOCH_UTC)) // _TICK)
+    return None if len(zoned) > 1 else (np.array(found), zoned.pop() if zoned else None)
+
+
+def _iso(text: str) -> datetime | None:
+    if not _ISO.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def key(cell: Any) -> Hashable | None:
+    """What a cell that names a series is known by; None if it cannot name one, or is missing.
+
+    >>> key(np.int64(3)), key("a"), key([1]), key(float("nan"))
+    (3, 'a', None, None)
+    """
+    if isinstance(cell, np.generic):
+        cell = cell.item()
+    if isinstance(cell, str | int | date):  # also bool and datetime
+        return cell
+    return cell if isinstance(cell, float) and cell == cell else None
