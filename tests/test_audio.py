@@ -335,7 +335,7 @@ def test_a_pooled_sound_is_the_mean_over_its_frames():
     frames[0, 0, 3:] = math.nan
     frames[0, 1] = math.nan
     found = module({"clip": frames, "clip.lengths": lengths}).extras[0]
-    torch.testing.assert_close(found[0, :2], torch.relu(module.layers[0](frames[0, 0, :3])).mean(dim=0))
+    torch.testing.assert_close(found[0, :2], torch.relu(module.means[0].layer(frames[0, 0, :3])).mean(dim=0))
     assert found[0, 2] == 0
     assert found[1].tolist() == [0.0, 0.0, 1.0]
     found.sum().backward()

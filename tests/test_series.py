@@ -57,7 +57,6 @@ def test_bad_cells_are_noted_with_their_rows():
     cells = [[[1.0, 2.0]], None, [], [[1.0]], [[1.0, 2.0], None], [[math.inf, 0.0]]]
     values, problems = accept(Series(channels=2, axes="time channel"), cells, NESTED, first_row=10)
     assert problems == [
-        "column 'x': is null or has no steps (row 11 = 'None', row 12 = '[]'). Leave the row out.",
         "column 'x': does not have 2 numbers in each step (row 13 = '[[1.0]]', row 14 = '[[1.0, 2.0], None]')."
         " Correct these cells, or channels=2.",
         "column 'x': holds an infinite number (row 15 = '[[inf, 0.0]]'). Correct these cells, or make the number null.",
@@ -100,6 +99,31 @@ def test_moments_are_of_real_steps_per_channel():
     assert [c["constant"] for c in column.describe(state)["channels"]] == [False, True]
 
 
+def test_a_null_or_empty_cell_is_missing():
+    column = Series(width=2)
+    values, problems = accept(column, [[1.0, 2.0, 3.0], None, [], [5.0]], pl.List(pl.Float64))
+    assert not problems
+    assert values.lengths.tolist() == [3, 0, 0, 1]
+    state, _ = learn(column, [[1.0, 2.0, 3.0], None, [], [5.0]], pl.List(pl.Float64))
+    assert (state.missing, state.steps) == (2, (1, 3))
+    assert column.missing(column.encode(values, state)).tolist() == [False, True, True, False]
+
+
+def test_a_pooled_cell_is_the_mean_over_its_steps():
+    column = Series(fill="zero", flag=True, width=2)
+    state, _ = learn(column, [[0.0, 2.0], None], pl.List(pl.Float64))  # mean 1, spread 1: 0 stands for -1
+    module = Series.pool({"x": (column, state)})
+    assert module.extras == ("x[0]", "x[1]", "x missing")
+    cells = torch.tensor([[[[1.0], [NAN], [NAN]], [[NAN], [NAN], [NAN]]]])
+    found = module({"x": cells, "x.lengths": torch.tensor([[2, 0]])}).extras[0]
+    steps = torch.tensor([[1.0, 0.0], [-1.0, 1.0]])  # the number, and whether it was missing
+    torch.testing.assert_close(found[0, :2], torch.relu(module.means[0].layer(steps)).mean(dim=0))
+    assert found[0, 2] == 0
+    assert found[1].tolist() == [0.0, 0.0, 1.0]
+    found.sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in module.parameters())
+
+
 def test_nothing_to_learn_from_is_a_problem():
     _, problems = learn(Series(), [[None, NAN]], pl.List(pl.Float64))
     assert "all values are missing" in problems[0]
@@ -122,7 +146,8 @@ def test_gaps_are_filled_per_channel():
         ({"channels": 3}, "axes='time' holds one channel, not channels=3. Say axes='time channel'"),
         ({"axes": "channels"}, "axes='channels' is not one of"),
         ({"scale": "z"}, "scale='z' is not one of"),
-        ({"role": "target"}, "its role is 'observed'"),
+        ({"role": "target"}, "a series cannot be a target"),
+        ({"width": 0}, "width=0 is not a whole number"),
     ],
 )
 def test_options_are_refused(options, message):

@@ -34,7 +34,9 @@ class Pooled:
         # With a target of its own, a step is judged by itself.
         self.single = per_step or schema.sequence.fixed_length == 1
         self.uneven = not per_step and schema.sequence.fixed_length is None
-        self.numbers = [n for n, kind in steps.items() if kind in ("number", "series")]
+        # The steps of a series are rows of numbers where they are the sequence's, and no others.
+        cell = schema.sequence.steps_column
+        self.numbers = [n for n, kind in steps.items() if kind == "number" or (kind == "series" and n == cell)]
         self.codes = [n for n, kind in steps.items() if kind in ("category", "flag")]
         self.static_numbers = [n for n, kind in static.items() if kind == "number"]
         self.static_codes = [n for n, kind in static.items() if kind in ("category", "flag")]

@@ -25,7 +25,8 @@ class Schema:
     Parameters
     ----------
     columns
-        Column name -> its kind (`Number`, `Category`, `Flag`, `Timestamp`, `Series`).
+        Column name -> its kind: `Number`, `Category`, `Flag`, `Timestamp`, `Series`, `Text`, `Vector`, `Audio` or
+        `Image`.
     sequence
         Which rows make one sequence: `Windows`, `Groups` or `Cells`.
     target
@@ -208,11 +209,6 @@ def _contradictions(schema: Schema) -> list[Problem]:
         problems.add(f"holds the steps, but is not among the columns.{nearest(cell, columns)}", column=cell)
     elif cell is not None and not columns[cell].steps:
         problems.add(f"{type(columns[cell]).__name__} cells hold no steps", column=cell)
-    for name, column in columns.items():
-        if column.kind == "series" and name != cell:
-            problems.add(
-                "is a Series, which is read as steps only", column=name, remedy=f"Use il.Cells(steps={name!r})"
-            )
     if schema.weight is not None and schema.weight in columns:
         problems.add("is the weight, and so cannot be an input: take it out of columns", column=schema.weight)
     if not problems and not schema.inputs:

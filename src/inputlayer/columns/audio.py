@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import polars as pl
@@ -26,6 +26,7 @@ from inputlayer.columns.base import (
     choose,
     wire_name,
 )
+from inputlayer.entries import MeanEntry
 from inputlayer.errors import OptionError
 from inputlayer.media import Held, Media
 from inputlayer.sound import Framing, Sound, load
@@ -386,7 +387,7 @@ class AudioModule(ColumnModule):
 
 
 class PooledAudio(ColumnModule):
-    """One vector per sound: a layer over each frame, ReLU, and the mean over the frames; zeros for a missing sound.
+    """One vector per sound: see `MeanEntry`, its entries being the frames; zeros for a missing sound.
 
     Extras are named ``clip[0]``, ... and, where any was missing in training, ``clip missing``.
 
@@ -401,35 +402,25 @@ class PooledAudio(ColumnModule):
         for (name, (column, _)), flag in zip(columns.items(), self.flags, strict=True):
             extras += [f"{name}[{i}]" for i in range(column.width)] + [f"{name} missing"] * flag
         self.extras = tuple(extras)
-        self.layers = nn.ModuleList(nn.Linear(len(s.mean), c.width) for c, s in columns.values())
+        self.means = nn.ModuleList(MeanEntry(len(s.mean), c.width) for c, s in columns.values())
 
     def forward(self, wires: Mapping[str, Tensor]) -> Part:
         """Wires -> Part."""
         parts = []
-        for name, layer, flag in zip(self.columns, self.layers, self.flags, strict=True):
-            frames, lengths = wires[wire_name(name, "")], wires[f"{wire_name(name, '')}.lengths"].unsqueeze(-1)
-            real = (torch.arange(frames.shape[2], device=frames.device) < lengths).unsqueeze(-1)
-            heard = torch.relu(layer(frames.where(real, 0.0))) * real
-            parts.append(heard.sum(dim=2) / lengths.clamp_min(1))
+        for name, mean, flag in zip(self.columns, self.means, self.flags, strict=True):
+            lengths = wires[f"{wire_name(name, '')}.lengths"]
+            parts.append(mean(wires[wire_name(name, "")], lengths))
             if flag:
-                parts.append((lengths == 0).float())
+                parts.append((lengths == 0).float().unsqueeze(-1))
         return Part(extras=torch.cat(parts, dim=-1))
 
     def onnx(self, g: Graph, wires: Mapping[str, str]) -> TwinPart:
         """The same, in a graph."""
         parts = []
-        for name, layer, flag in zip(self.columns, self.layers, self.flags, strict=True):
-            frames = wires[wire_name(name, "")]
-            lengths = g("Unsqueeze", wires[f"{wire_name(name, '')}.lengths"], g.constant([-1]))
-            count = g("Gather", g("Shape", frames), g.constant(2), axis=0)
-            place = g("Range", g.constant(0), count, g.constant(1))
-            real = g("Unsqueeze", g("Less", place, lengths), g.constant([-1]))
-            weight = layer.get_parameter("weight").detach().cpu().numpy()
-            bias = layer.get_parameter("bias").detach().cpu().numpy()
-            given = g("Where", real, frames, g.constant(0.0))
-            heard = g("Relu", g("Add", g("MatMul", given, g.constant(weight.T.copy())), g.constant(bias)))
-            summed = g("ReduceSum", g("Where", real, heard, g.constant(0.0)), g.constant([2]), keepdims=0)
-            parts.append(g("Div", summed, g.cast(g("Max", lengths, g.constant(1)), np.float32)))
+        for name, mean, flag in zip(self.columns, cast(Iterable[MeanEntry], self.means), self.flags, strict=True):
+            lengths = wires[f"{wire_name(name, '')}.lengths"]
+            parts.append(mean.onnx(g, wires[wire_name(name, "")], lengths))
             if flag:
-                parts.append(g.cast(g("Equal", lengths, g.constant(0)), np.float32))
+                gone = g("Equal", g("Unsqueeze", lengths, g.constant([-1])), g.constant(0))
+                parts.append(g.cast(gone, np.float32))
         return TwinPart(extras=g("Concat", *parts, axis=-1))

@@ -1,15 +1,15 @@
-"""A column whose cells hold the steps of one or several channels."""
+"""A column whose cells hold steps of one or several channels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inputlayer.columns.base import (
     Column,
@@ -26,6 +26,7 @@ from inputlayer.columns.base import (
     choose,
     wire_name,
 )
+from inputlayer.entries import MeanEntry
 from inputlayer.errors import OptionError
 from inputlayer.filling import Filling, Gap
 from inputlayer.scales import SCALES, Gathered, Scale, ScaleName, Seen, note_unusable
@@ -40,27 +41,33 @@ _STEP_BITS = 20  # a row's number and a step's place in it make one number for t
 
 @dataclass(frozen=True)
 class SeriesState(State):
-    """What a series column learnt, per channel. `steps`: the fewest and the most of one cell."""
+    """What a series column learnt, per channel.
+
+    `steps`: the fewest and the most of one cell. `missing`: cells that are null or empty.
+    """
 
     seen: tuple[Seen, ...]
     scales: tuple[Scale, ...]
     fills: tuple[float, ...]
     flags: tuple[bool, ...]
     steps: tuple[int, ...]
+    missing: int
 
 
 @dataclass(frozen=True)
 class SeriesStatistic:
-    """What one block gives, per channel, and the fewest and most steps of its cells."""
+    """What one block gives, per channel; the fewest and most steps of its cells; and how many have none."""
 
     channels: tuple[Gathered, ...]
     steps: tuple[int, ...]
+    missing: int
 
     def merge(self, other: SeriesStatistic) -> SeriesStatistic:
         """Both blocks, `self` being the earlier."""
         channels = zip(self.channels, other.channels, strict=True)
         steps = (*self.steps, *other.steps)
-        return SeriesStatistic(tuple(a.merge(b) for a, b in channels), (min(steps), max(steps)) if steps else ())
+        span = (min(steps), max(steps)) if steps else ()
+        return SeriesStatistic(tuple(a.merge(b) for a, b in channels), span, self.missing + other.missing)
 
 
 class SeriesModule(ColumnModule):
@@ -71,11 +78,7 @@ class SeriesModule(ColumnModule):
 
     def __init__(self, columns: Mapping[str, tuple[Series, SeriesState]]) -> None:
         super().__init__()
-        gaps = [
-            Gap(f"{name}[{i}]", state.fills[i], column.fill == "forward", state.flags[i])
-            for name, (column, state) in columns.items()
-            for i in range(column.channels)
-        ]
+        gaps = [gap for name, (column, state) in columns.items() for gap in _gaps(name, column, state)]
         self.channels = tuple(gap.name for gap in gaps)
         self.held = tuple(gap.held for gap in gaps)
         self.filling = Filling(gaps)
@@ -98,9 +101,61 @@ class SeriesModule(ColumnModule):
         return TwinPart(*self.filling.onnx(g, g("Concat", *(wires[name] for name in self._wires), axis=2)))
 
 
+class PooledSeries(ColumnModule):
+    """One vector per cell: its gaps filled and marked, then `MeanEntry` over its steps; zeros for a missing cell.
+
+    Extras are named ``x[0]``, ... and, where any cell was missing in training, ``x missing``.
+
+    Shape: wires (B, T, L, channels) and their lengths (B, T) -> extras (B, T, E).
+    """
+
+    def __init__(self, columns: Mapping[str, tuple[Series, SeriesState]]) -> None:
+        super().__init__()
+        self.columns = tuple(columns)
+        self.flags = tuple(state.missing > 0 for _, state in columns.values())
+        extras: list[str] = []
+        for (name, (column, _)), flag in zip(columns.items(), self.flags, strict=True):
+            extras += [f"{name}[{i}]" for i in range(column.width)] + [f"{name} missing"] * flag
+        self.extras = tuple(extras)
+        self.fillings = nn.ModuleList(Filling(_gaps(n, c, s)) for n, (c, s) in columns.items())
+        self.means = nn.ModuleList(MeanEntry(c.channels + sum(s.flags), c.width) for c, s in columns.values())
+
+    def forward(self, wires: Mapping[str, Tensor]) -> Part:
+        """Wires -> Part."""
+        parts = []
+        for name, filling, mean, flag in zip(self.columns, self.fillings, self.means, self.flags, strict=True):
+            cells, lengths = wires[wire_name(name, "")], wires[f"{wire_name(name, '')}.lengths"]
+            values, _, marks = filling(cells.flatten(0, 1))
+            steps = values if marks is None else torch.cat([values, marks], dim=-1)
+            parts.append(mean(steps.unflatten(0, cells.shape[:2]), lengths))
+            if flag:
+                parts.append((lengths == 0).float().unsqueeze(-1))
+        return Part(extras=torch.cat(parts, dim=-1))
+
+    def onnx(self, g: Graph, wires: Mapping[str, str]) -> TwinPart:
+        """The same, in a graph."""
+        parts = []
+        for i, (name, flag) in enumerate(zip(self.columns, self.flags, strict=True)):
+            cells, lengths = wires[wire_name(name, "")], wires[f"{wire_name(name, '')}.lengths"]
+            lead, entry = g("Shape", cells, end=2), g("Shape", cells, start=2)
+            flat = g("Reshape", cells, g("Concat", g.constant([-1]), entry, axis=0))
+            values, _, marks = cast(Filling, self.fillings[i]).onnx(g, flat)
+            steps = values if marks is None else g("Concat", values, marks, axis=-1)
+            shape = g("Concat", lead, g("Shape", steps, start=1), axis=0)
+            parts.append(cast(MeanEntry, self.means[i]).onnx(g, g("Reshape", steps, shape), lengths))
+            if flag:
+                gone = g("Equal", g("Unsqueeze", lengths, g.constant([-1])), g.constant(0))
+                parts.append(g.cast(gone, np.float32))
+        return TwinPart(extras=g("Concat", *parts, axis=-1))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Series(Column):
-    """A column whose cells hold the steps of a sequence, of one channel or several: ``Cells(steps="x")``.
+    """A column whose cells hold several steps each, of one channel or several, in cells of any length.
+
+    With ``Cells(steps="x")`` they are the steps of the sequence. Elsewhere a cell is one vector: the mean over its
+    steps of a small trained layer, to which their order says nothing. A null or empty cell is missing: a sequence
+    without steps, or zeros and an input "x missing" if any was missing in training.
 
     Parameters
     ----------
@@ -115,14 +170,16 @@ class Series(Column):
         As for `Number`: what stands for a NaN or null among the steps.
     flag
         Whether an extra input marks missing numbers, per channel. None: for the channels that missed any in training.
-    role
-        Only ``"observed"``.
+    width
+        Numbers of the vector that a cell becomes where it is no sequence of steps.
 
     Raises
     ------
     OptionError
         For a value that an option cannot have.
 
+    Examples
+    --------
     >>> Series(channels=12, axes="time channel").options()
     {'channels': 12, 'axes': 'time channel'}
     """
@@ -136,11 +193,14 @@ class Series(Column):
     scale: ScaleName = "standard"
     fill: Fill = "mean"
     flag: bool | None = None
+    width: int = 32
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.channels, bool) or not isinstance(self.channels, int) or self.channels < 1:
-            raise OptionError(f"channels={self.channels!r} is not a whole number of at least 1.")
+        for option in ("channels", "width"):
+            value = getattr(self, option)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise OptionError(f"{option}={value!r} is not a whole number of at least 1.")
         choose("axes", self.axes, get_args(Axes))
         choose("scale", self.scale, SCALES)
         choose("fill", self.fill, get_args(Fill))
@@ -150,15 +210,17 @@ class Series(Column):
                 f"axes='time' holds one channel, not channels={self.channels}. Say axes='time channel' if a cell is a"
                 " list of steps, axes='channel time' if it is a list of channels."
             )
-        if self.role != "observed":
-            raise OptionError(f"role={self.role!r}: a series holds the steps of a sequence, so its role is 'observed'.")
+        if self.role == "target":
+            raise OptionError(
+                "role='target': a series cannot be a target. Make each step a row, and predict a Number()."
+            )
 
     # -- fitted half ------------------------------------------------------------------------------------------------
 
     def accept(self, values: pl.Series, where: Where) -> Ragged:
-        """Cells of lists or arrays -> steps (total, channels) float64, NaN where missing.
+        """Cells of lists or arrays -> steps (total, channels) float64, NaN where missing; a missing cell has none.
 
-        Noted are cells that are null, empty, of another number of channels or not of numbers, and infinite numbers.
+        Noted are cells of another number of channels or not of numbers, and infinite numbers.
         """
         cells = _Cells.of(values, nested=self.axes != "time")
         if cells is None:
@@ -167,7 +229,6 @@ class Series(Column):
             remedy = f"With axes={self.axes!r} a cell is a list of {depth}."
             _note(where, f"holds {values.dtype}", given, values, remedy)
             return Ragged(np.zeros((0, self.channels)), np.zeros(len(values) + 1, np.int64))
-        _note(where, "is null or has no steps", cells.empty, values, "Leave the row out.")
         steps, wrong = cells.lengths(self.axes, self.channels)
         unit = "channels of equal length" if self.axes == "channel time" else "numbers in each step"
         what = f"does not have {self.channels} {unit}"
@@ -187,11 +248,12 @@ class Series(Column):
 
     def learn(self, values: Ragged, first_row: int) -> SeriesStatistic:
         """Moments per channel over the real steps, and the range of lengths."""
-        lengths = values.lengths
+        lengths, held = values.lengths, values.lengths[values.lengths > 0]
         rows = np.repeat(first_row + np.arange(len(lengths), dtype=np.int64), lengths) << _STEP_BITS
         rows += np.arange(len(values.flat)) - np.repeat(values.offsets[:-1], lengths)
         channels = tuple(Gathered.of(values.flat[:, c], rows, self.scale) for c in range(self.channels))
-        return SeriesStatistic(channels, (int(lengths.min()), int(lengths.max())) if len(lengths) else ())
+        steps = (int(held.min()), int(held.max())) if len(held) else ()
+        return SeriesStatistic(channels, steps, len(lengths) - len(held))
 
     def finish(self, statistic: Any, where: Where) -> SeriesState:
         """A scale per channel. A column without any number is a problem; a channel without any is scaled by 1."""
@@ -206,6 +268,7 @@ class Series(Column):
             fills=tuple(float(a.forward(np.zeros(1))[0]) if zero else a.mean(s) for a, s in pairs),
             flags=tuple(s.missing > 0 if self.flag is None else self.flag for s in seen),
             steps=statistic.steps,
+            missing=statistic.missing,
         )
 
     def wires(self, state: SeriesState) -> dict[str, Wire]:
@@ -226,7 +289,8 @@ class Series(Column):
     def describe(self, state: SeriesState) -> dict[str, Any]:
         """Steps, and each channel's scale and moments."""
         channels = [scale.describe(seen) for scale, seen in zip(state.scales, state.seen, strict=True)]
-        return {"axes": self.axes, "steps": list(state.steps), "fill": self.fill, "channels": channels}
+        cells = {"axes": self.axes, "steps": list(state.steps), "missing": state.missing}
+        return {**cells, "fill": self.fill, "channels": channels}
 
     # -- trained half -----------------------------------------------------------------------------------------------
 
@@ -234,6 +298,11 @@ class Series(Column):
     def module(cls, columns: Mapping[str, tuple[Any, Any]]) -> SeriesModule:
         """See `SeriesModule`."""
         return SeriesModule(columns)
+
+    @classmethod
+    def pool(cls, columns: Mapping[str, tuple[Any, Any]]) -> PooledSeries:
+        """See `PooledSeries`."""
+        return PooledSeries(columns)
 
     # -- twin ---------------------------------------------------------------------------------------------------------
 
@@ -272,7 +341,14 @@ class Series(Column):
             Example(cls(scale="log", flag=True), lists, lists, dtype=pl.List(pl.Float64), tolerance=1e-6),
             Example(cls(fill="zero"), lists, [[None, -1.0]], dtype=pl.List(pl.Float64)),
             Example(cls(scale="quantile"), lists, lists, dtype=pl.List(pl.Float64), tolerance=1e-6),
+            Example(cls(width=3, flag=True), [*lists, None, []], [None, [4.0, None]], dtype=pl.List(pl.Float64)),
         ]
+
+
+def _gaps(name: str, column: Series, state: SeriesState) -> list[Gap]:
+    """What each channel does about missing numbers."""
+    held = column.fill == "forward"
+    return [Gap(f"{name}[{i}]", state.fills[i], held, state.flags[i]) for i in range(column.channels)]
 
 
 def _note(where: Where, what: str, bad: np.ndarray, values: pl.Series, remedy: str) -> None:
