@@ -57,11 +57,13 @@ class _Feed:
     def __len__(self) -> int:
         return -(-len(self._batches) // self._together)
 
-    def __iter__(self) -> Iterator[list[Any]]:
+    def __iter__(self) -> Iterator[Iterable[Any]]:
         self._set_epoch()
         batches = iter(self._batches)
-        while group := list(islice(batches, self._together)):
-            yield group
+        for _ in range(len(self)):
+            # Several are assembled one by one as the steps ask for them: Lightning holds two groups at a time.
+            group = islice(batches, self._together)
+            yield group if self._together > 1 else list(group)
 
 
 def train(
@@ -259,7 +261,10 @@ def _module(state: Run, advance: Callable[[int], None], together: int) -> Lightn
             return state.make_optimiser()
 
         def transfer_batch_to_device(self, group: Any, device: torch.device, dataloader_idx: int) -> Any:
-            return group if device.type == "cpu" else [batch.to(device) for batch in group]
+            if device.type == "cpu":
+                return group
+            moved = (batch.to(device) for batch in group)
+            return moved if together > 1 else list(moved)
 
         def training_step(self, group: Any, group_idx: int) -> Tensor:
             backward, update = Tensor.backward, state.optimiser.step
