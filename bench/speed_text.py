@@ -21,7 +21,8 @@ COPIES, PASSES, VOCABULARY = 10, 4, 20_000
 
 
 def sentences() -> list[str]:
-    return (review_sentences("negative") + review_sentences("positive")) * COPIES
+    reviews = review_sentences("negative") + review_sentences("positive")
+    return [f"{review} {copy}" for copy in range(COPIES) for review in reviews]  # all of them different
 
 
 def passes(batches: Callable[[], Iterable[Any]], count: int, total: Callable[[Any], Any]) -> dict[str, Any]:

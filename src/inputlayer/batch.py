@@ -224,6 +224,8 @@ class Batches:
     def _at(self, place: str, at: np.ndarray, padded: np.ndarray | None) -> dict[str, Tensor]:
         """The wires of `place` at rows `at` (...): {wire: (..., *entry)}, overwritten where `padded` (...)."""
         slots, given = self.encoded.slots, self._wires[place]
+        if not given:
+            return {}
         dtypes = {slots[w].dtype for w in given if w in slots}
         found = self._cut({d: _taken(self.encoded.packed[d], at, padded) for d in dtypes}, place)
         for wire in given:

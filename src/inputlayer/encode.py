@@ -72,6 +72,7 @@ def encode(
     raw: bool = False,
     training: bool = False,
     checked: bool = True,
+    noted: bool = True,
 ) -> Encoded:
     """Encode `table`, with `context` tables as look-back only.
 
@@ -87,6 +88,8 @@ def encode(
         Whether the sequences are for training (`stride`, weights).
     checked
         Whether it is an error that no sequence is found.
+    noted
+        Whether to note in a receipt which rows there were: for training and for scores. Otherwise it stays empty.
 
     Raises
     ------
@@ -104,12 +107,12 @@ def encode(
         for block in accepted(
             fitted.schema, part, problems, targets=targets, weight=training, title="Encoding", first_row=first_row
         ):
-            writer.add(block, problems, context=False)
+            writer.add(block, problems, context=False, noted=noted)
         first_row += part.height
     for part in context:
         found = Problems()
         for block in accepted(fitted.schema, part, found, targets=targets, weight=training, title="Encoding"):
-            writer.add(block, found, context=True)
+            writer.add(block, found, context=True, noted=False)
         problems.extend(found, "in the context: ")
     problems.raise_if_any()
     encoded = writer.finish(problems)
@@ -156,7 +159,7 @@ class _Writer:
         self.receipt = ReceiptWriter(schema)
         self.timed: bool | None = None
 
-    def add(self, block: Block, problems: Problems, *, context: bool) -> None:
+    def add(self, block: Block, problems: Problems, *, context: bool, noted: bool) -> None:
         rows = slice(self.at, self.at + block.frame.height)
         self.at = rows.stop
         for name, column in self.columns.items():
@@ -178,7 +181,7 @@ class _Writer:
             self.own = rows.start if self.context is None else self.own
             self.context = np.zeros(self.count, dtype=bool) if self.context is None else self.context
             self.context[rows] = True
-        else:
+        if noted:
             self.receipt.add(block)
 
     def _check_order(self, block: Block, problems: Problems) -> None:

@@ -190,7 +190,7 @@ class InputLayer(nn.Module):
         each sequence begins, how many steps it has and where its target rows begin.
         """
         given = Table.of(table)
-        encoded = self.encoded(given, context, targets=self._has_targets(given))
+        encoded = self.encoded(given, context, targets=self._has_targets(given), noted=False)
         wires: dict[str, np.ndarray] = {}
         for name in encoded.slots:
             wire = encoded.wire(name)
@@ -216,7 +216,7 @@ class InputLayer(nn.Module):
         """An iterable of `Batch`, for a network of your own. Targets are there if the table has them."""
         given = Table.of(table)
         targets = self._has_targets(given)
-        encoded = self.encoded(given, context, targets=targets, training=shuffle and targets)
+        encoded = self.encoded(given, context, targets=targets, training=shuffle and targets, noted=False)
         return Batches(encoded, self.learnt, size, shuffle=shuffle, seed=seed, targets=targets)
 
     # -- trained half -----------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def predict(network: Network, table: Table, future: Table | None) -> pl.DataFram
     elif future is not None:
         raise OptionError("future= has no effect: only Windows with a horizon look ahead")
     else:
-        encoded, given = encode(fitted, table, targets=False), True
+        encoded, given = encode(fitted, table, targets=False, noted=False), True
     batches = Batches(encoded, fitted, _SIZE, targets=False)
     frames = [_frame(network, encoded, b, y, table, order=given) for b, y in outputs(network, batches, "Predicting")]
     return in_order(frames)
