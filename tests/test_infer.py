@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import polars as pl
 import pytest
 
 import inputlayer as il
+from inputlayer.draft import draft
 from inputlayer.errors import TableError
 from samples import panel, waves
 
@@ -40,6 +42,25 @@ def of(values: Any, **options: Any) -> tuple[Any, str]:
         ([7.0] * 60, None, "left out: always 7.0"),
         ([None] * 60, None, "left out: no row has a value"),
         ([f"note {i}" for i in range(60)], None, "left out: 60 different texts in 60 rows are no categories"),
+        ([f"id-{i * 7919} x{i} y{i}" for i in range(60)], None, "left out: 60 different texts"),
+        ([f"The {i}. film was good" for i in range(60)], il.Text(), "prose: 60 different texts in 60 rows, of 5 words"),
+        (["it was so good", "it was so bad"] * 30, il.Category(), "text of 2 different values"),
+        (
+            [f"a/{i}.wav" for i in range(30)] + [None, "b/C.FLAC"],
+            il.Audio(),
+            "paths of files, which end in .wav or .fl",
+        ),
+        ([f"{i % 3}.jpeg" for i in range(60)], il.Image(), "paths of files, which end in .jpeg"),
+        ([f"{i}.txt" for i in range(60)], None, "left out: 60 different texts"),
+        (
+            [[f"{i}.png", f"{i + 1}.png"] for i in range(60)],
+            il.Image(cell="frames"),
+            "lists of paths of pictures, which",
+        ),
+        ([[0.5, i, None] for i in range(60)], il.Vector(), "lists of 3 numbers each; if they are steps in time"),
+        ([b"RIFF1234"] * 60, il.Audio(), "bytes of files, which begin as audio does"),
+        ([b"\x89PNG1234"] * 60, il.Image(), "bytes of files, which begin as image does"),
+        ([b"what?"] * 60, None, "left out: Binary is no kind"),
     ],
 )
 def test_kinds_are_guessed_with_a_reason(values: Any, kind: Any, reason: str) -> None:
@@ -83,6 +104,31 @@ def test_lists_are_steps() -> None:
     assert schema.columns["wave"] == il.Series()
     wide = il.infer(il.from_array(np.zeros((9, 5, 3)), "sample time feature", y=np.arange(9.0) ** 2), "y")
     assert wide.columns["x"] == il.Series(channels=3, axes="time channel")
+
+
+def test_lists_beside_times_are_values_of_a_step() -> None:
+    frame = pl.DataFrame(
+        {"day": DAYS[:60], "wave": [[0.5] * (i % 3) for i in range(60)], "load": np.arange(60) % 5 + 0.5}
+    )
+    schema = il.infer(frame, "load", length=4)
+    assert schema.columns["wave"] == il.Series()
+    assert schema.reasons["wave"] == "lists of 0 to 2 numbers"
+    assert il.InputLayer(schema).fit(frame).width > 32
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ([f"the {i}. film was good" for i in range(40)], "text"),
+        ([f"{i}.wav" for i in range(40)], "audio"),
+        ([f"{i}.png" for i in range(40)], "image"),
+    ],
+)
+def test_cells_of_many_entries_are_steps_where_nothing_orders_the_rows(cells: Any, kind: str) -> None:
+    table = {"cell": cells, "x": [[0.5, 1.0]] * 40, "label": ["a", "b"] * 20}
+    schema = il.infer(table, "label")
+    assert schema.sequence == il.Cells(steps="cell")
+    assert [c.kind for c in schema.columns.values()] == [kind, "vector", "category"]
 
 
 def test_a_row_counter_orders_where_windows_are_asked_for() -> None:
@@ -133,3 +179,13 @@ def test_a_few_cells_that_are_no_numbers_do_not_make_a_category() -> None:
 def test_groups_that_are_asked_for_are_given() -> None:
     table = {"id": [1, 1, 2, 2] * 3, "x": [0.5, 1.0, 2.5] * 4, "label": ["a", "b"] * 6}
     assert il.infer(table, "label", by="id").sequence == il.Groups("id")
+
+
+def test_a_draft_names_the_kinds_of_text_and_lists(tmp_path: Path) -> None:
+    path = tmp_path / "notes.jsonl"
+    rows = [{"note": f"the {i}. film was good", "x": [0.5, 1.0], "label": "ab"[i % 2]} for i in range(60)]
+    pl.DataFrame(rows).write_ndjson(path)
+    text = draft(path, "label", folder=tmp_path)
+    assert 'note = { kind = "text" }' in text
+    assert 'x = { kind = "vector" }' in text
+    assert 'steps = "note"' in text

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from inputlayer.columns import Category, Flag, Number, Series, Timestamp
+from inputlayer.columns import Audio, Category, Flag, Image, Number, Series, Text, Timestamp, Vector
 from inputlayer.columns.base import Column, Where
 from inputlayer.errors import Problems, shorten
 from inputlayer.schema import Schema, check_columns
@@ -21,6 +21,16 @@ _READ = 100_000  # rows looked at
 _SENTINELS = (-9999.0, -99999.0, -999.0, -99.0, 9999.0, 99999.0, 999999.0)
 _TRUTHS = {"true", "false", "yes", "no", "t", "f", "y", "n"}
 _COUNTER = "left out: it counts the rows"
+_ENDINGS: dict[type[Column], tuple[str, ...]] = {
+    Audio: (".wav", ".flac", ".ogg"),
+    Image: (".png", ".jpg", ".jpeg"),
+}
+_BEGINNINGS: dict[type[Column], tuple[bytes, ...]] = {
+    Audio: (b"RIFF", b"fLaC", b"OggS"),
+    Image: (b"\x89PNG", b"\xff\xd8\xff"),
+}
+_STEPS: tuple[type[Column], ...] = (Series, Audio, Image, Text)  # cells that can be the steps, the likeliest first
+_PROSE = 3  # words that a cell of prose has, in the mean
 _LENGTHS = {"day": 30, "hour": 168, "minute": 60}
 
 
@@ -83,7 +93,7 @@ def infer(
         if name in frame.columns and frame.height and frame[name].null_count() == frame.height:
             problems.add("is the target, and none of the first rows has a value", column=name)
     problems.raise_if_any()
-    guesses = {n: _guess(frame[n], is_target=n in targets) for n in frame.columns}
+    guesses = {n: _guess(frame[n], is_target=n in targets, steps=given.axes is not None) for n in frame.columns}
     order, by, why = _ordered(frame, guesses, targets, order, by)
     if order is None and (length is not None or horizon is not None):
         order = next((n for n, g in guesses.items() if n not in targets and g.reason == _COUNTER), None)
@@ -99,7 +109,8 @@ def infer(
     return Schema(columns, sequence, target if isinstance(target, str) else tuple(target), reasons=reasons)
 
 
-def _guess(values: pl.Series, *, is_target: bool) -> Guess:
+def _guess(values: pl.Series, *, is_target: bool, steps: bool) -> Guess:
+    """The guess for a column; `steps`: whether the table is an array, whose lists were said to be steps."""
     dtype = values.dtype
     real = values.drop_nulls()
     if dtype.is_float():
@@ -107,7 +118,7 @@ def _guess(values: pl.Series, *, is_target: bool) -> Guess:
     if not len(real):
         return Guess(None, "left out: no row has a value")
     if isinstance(dtype, pl.List | pl.Array):
-        return _listed(values, real)
+        return _listed(real, steps=steps)
     if isinstance(dtype, pl.Datetime | pl.Date):
         return Guess(Timestamp(), "times")
     if dtype == pl.Boolean:
@@ -116,18 +127,41 @@ def _guess(values: pl.Series, *, is_target: bool) -> Guess:
         return _number(real, is_target=is_target)
     if dtype == pl.String or isinstance(dtype, pl.Categorical | pl.Enum):
         return _text(real.cast(pl.String), is_target=is_target)
+    if dtype == pl.Binary:
+        for kind, beginnings in _BEGINNINGS.items():
+            if all(cell.startswith(beginnings) for cell in real.head(1000)):
+                return Guess(kind(), f"bytes of files, which begin as {kind.__name__.lower()} does")
     return Guess(None, f"left out: {dtype} is no kind of column yet")
 
 
-def _listed(values: pl.Series, real: pl.Series) -> Guess:
-    inner = values.dtype.inner  # type: ignore[attr-defined]  # lists and arrays both have it
+def _listed(real: pl.Series, *, steps: bool) -> Guess:
+    inner = real.dtype.inner  # type: ignore[attr-defined]  # lists and arrays both have it
+    lists = real.cast(pl.List(inner))
     if isinstance(inner, pl.List | pl.Array):
-        widths = real.explode().list.len() if isinstance(inner, pl.List) else pl.Series([inner.size])
-        wide = int(widths.drop_nulls().mode()[0])
+        widths = lists.explode().drop_nulls().cast(pl.List(inner.inner)).list.len()
+        if not len(widths):
+            return Guess(None, "left out: all lists are empty")
+        wide = int(widths.mode().min())  # type: ignore[arg-type]  # a mode of whole numbers is a number
         return Guess(Series(channels=wide, axes="time channel"), f"lists of steps, each of {wide} channels")
     if inner.is_numeric():
-        return Guess(Series(), "lists of numbers")
+        low, high = (int(n) for n in (lists.list.len().min(), lists.list.len().max()))  # type: ignore[arg-type]
+        if low == high > 0 and not steps:
+            return Guess(Vector(), f"lists of {high} numbers each; if they are steps in time, write Series()")
+        return Guess(Series(), f"lists of {low} to {high} numbers" if low < high else "lists of numbers")
+    if inner == pl.String and _ends(lists.explode().drop_nulls(), Image):
+        return Guess(Image(cell="frames"), f"lists of paths of pictures, which end in {_found(lists.explode(), Image)}")
     return Guess(None, f"left out: lists of {inner} are no kind of column yet")
+
+
+def _ends(real: pl.Series, kind: type[Column]) -> bool:
+    """Whether all texts end as the files of a kind do."""
+    return len(real) > 0 and all(text.lower().endswith(_ENDINGS[kind]) for text in real)
+
+
+def _found(real: pl.Series, kind: type[Column]) -> str:
+    """The endings that occur, in words."""
+    lower = [text.lower() for text in real.drop_nulls()]
+    return " or ".join(e for e in _ENDINGS[kind] if any(text.endswith(e) for text in lower))
 
 
 def _number(real: pl.Series, *, is_target: bool) -> Guess:
@@ -169,6 +203,9 @@ def _text(real: pl.Series, *, is_target: bool) -> Guess:
     Timestamp().accept(real.head(1000), Where("", 0, misread))
     if not misread:
         return Guess(Timestamp(), "text that reads as times")
+    for kind in _ENDINGS if not is_target else ():
+        if _ends(real, kind):
+            return Guess(kind(), f"paths of files, which end in {_found(real, kind)}")
     distinct = real.n_unique()
     odd = real.filter(real.cast(pl.Float64, strict=False).is_null())
     if distinct > 20 and 0 < len(odd) <= len(real) / 10:  # the fit will name the rows, rather than take them for words
@@ -178,9 +215,19 @@ def _text(real: pl.Series, *, is_target: bool) -> Guess:
         return Guess(Flag(), "only yes and no")
     if distinct == 1:
         return Guess(None, f"left out: always {real[0]!r}")
-    if is_target or distinct <= max(20, len(real) // 20):
+    words = _words(real)
+    if is_target or (distinct <= max(20, len(real) // 20) and not (words and 2 * distinct > len(real))):
         return Guess(Category(), f"text of {distinct} different values")
+    if words:
+        return Guess(Text(), f"prose: {distinct} different texts in {len(real)} rows, of {words:.0f} words in the mean")
     return Guess(None, f"left out: {distinct} different texts in {len(real)} rows are no categories")
+
+
+def _words(real: pl.Series) -> float:
+    """Words of a text in the mean, where there are enough for prose and words come again; else 0."""
+    words = real.head(10_000).str.to_lowercase().str.extract_all(r"[^\s]+").list.explode().drop_nulls()
+    mean = len(words) / min(len(real), 10_000)
+    return mean if mean >= _PROSE and words.n_unique() <= 0.8 * len(words) else 0.0
 
 
 def _ordered(
@@ -218,8 +265,9 @@ def _sequence(
     length: int | None,
     horizon: int | None,
 ) -> tuple[Sequence, str]:
-    cells = [n for n, g in guesses.items() if isinstance(g.column, Series) and n not in targets]
-    if cells and length is None and horizon is None:
+    alone = order is None and by is None
+    cells = [n for k in _STEPS for n, g in guesses.items() if isinstance(g.column, k) and n not in targets]
+    if cells and length is None and horizon is None and (alone or isinstance(guesses[cells[0]].column, Series)):
         return Cells(steps=cells[0]), f"each row is a sample, whose steps are in {cells[0]!r}"
     if order is None and by is not None:
         return Groups(by), f"all rows of one {', '.join(as_names(by))} are a sequence, as asked"
@@ -258,10 +306,7 @@ def _kept(
         column = guess.column
         if column is None or (name in by and isinstance(column, Number)):
             continue
-        if isinstance(column, Series) and name != sequence.steps_column:
-            guesses[name] = Guess(None, "left out: lists are read as steps only")
-            continue
-        if by and name not in targets and not isinstance(column, Timestamp):
+        if by and name not in targets and not (isinstance(column, Timestamp) or frame[name].dtype.is_nested()):
             each = frame.group_by(by).agg(_distinct=pl.col(name).drop_nulls().n_unique())["_distinct"]
             if name in by or each.max() == 1:
                 column = replace(column, role="static")
