@@ -36,21 +36,22 @@ class Transformer(Body):
 
     direct = True
 
-    def __init__(self, size: int = 64) -> None:
+    def __init__(self, size: int = 32) -> None:
         super().__init__()
         self.size = size
 
     def build(self, plan: Plan, outputs: int) -> None:
         self.width, self.horizon = outputs, plan.horizon
         self.enter = nn.Linear(plan.width, self.size)
-        block = nn.TransformerEncoderLayer(self.size, nhead=4, dim_feedforward=2 * self.size, batch_first=True)
+        block = nn.TransformerEncoderLayer(self.size, 2, 2 * self.size, dropout=0.0, batch_first=True)
         self.blocks = nn.TransformerEncoder(block, num_layers=2, enable_nested_tensor=False)
         self.leave = nn.Linear(self.size + plan.horizon * len(plan.future), plan.horizon * outputs)
 
     def forward(self, x: Tensor, lengths: Tensor, future: Tensor, key: Tensor | None = None) -> Tensor:
         steps = torch.arange(x.shape[1], device=x.device)
         place = torch.sin(steps[:, None] / 1000 ** (torch.arange(self.size, device=x.device) / self.size))
-        h = self.blocks(self.enter(x) + place, src_key_padding_mask=~real_steps(lengths, x.shape[1]))
+        padded = ~real_steps(lengths, x.shape[1])
+        h = self.blocks(self.enter(x) + place, src_key_padding_mask=padded if padded.any() else None)
         last = h[torch.arange(len(h)), lengths - 1]
         y: Tensor = self.leave(torch.cat([last, future.flatten(1)], 1))
         return y.view(len(x), self.horizon, self.width)

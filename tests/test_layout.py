@@ -23,11 +23,11 @@ ROAD = [
     "columns/", "sequence/", "schema.py", "infer.py", "split.py",
     "blocks.py", "receipt.py", "fit.py", "order.py", "encode.py", "batch.py",
     "stages/", "layer.py", "bodies/", "heads/", "network.py", "checkpoint.py", "run.py", "training.py",
-    "scores.py", "forecast.py", "prediction.py",
+    "scores.py", "intervals.py", "forecast.py", "prediction.py",
     "streaming.py", "quick.py", "stepping.py",
-    "seasons.py", "past.py", "linear.py", "pooled.py", "baselines.py", "evaluation.py", "artefact.py", "keras/",
-    "wording.py", "shown.py", "road.py", "show.py", "compare.py", "onnx/", "report/",
-    "model.py", "toml.py", "project.py", "draft.py", "runs.py", "checks/", "demo.py", "cli.py", "__init__.py",
+    "seasons.py", "past.py", "linear.py", "pooled.py", "baselines.py", "evaluation.py", "tally.py", "artefact.py",
+    "keras/", "wording.py", "shown.py", "road.py", "show.py", "comparison.py", "onnx/", "report/",
+    "model.py", "variants.py", "prepared.py", "finished.py", "compare.py", "toml.py", "project.py", "draft.py", "runs.py", "checks/", "demo.py", "cli.py", "__init__.py",
 ]  # fmt: skip
 
 # Files at the front of a folder, in order, where `base.py` alone does not do.

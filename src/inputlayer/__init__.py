@@ -47,7 +47,9 @@ _NAMES = {
     "show": ("show",),
     "comparison": ("Comparison",),
     "streaming": ("Stream",),
+    "comparison": ("Comparison",),
     "model": ("Model", "load"),
+    "compare": ("compare",),
     "compare": ("compare",),
     "onnx.runtime": ("OnnxModel",),
 }
@@ -73,6 +75,8 @@ if TYPE_CHECKING:
     from inputlayer.columns import Text as Text
     from inputlayer.columns import Timestamp as Timestamp
     from inputlayer.columns import Vector as Vector
+    from inputlayer.compare import compare as compare
+    from inputlayer.comparison import Comparison as Comparison
     from inputlayer.compare import compare as compare
     from inputlayer.comparison import Comparison as Comparison
     from inputlayer.errors import ArtefactError as ArtefactError

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from inputlayer.batch import Batch
+from inputlayer.bodies import BODIES
 from inputlayer.bodies.base import Body
 from inputlayer.errors import OptionError
 from inputlayer.heads import Classes, Regression
@@ -93,7 +94,8 @@ def describe(network: Network) -> dict[str, Any]:
     """Body and head by kind and options, as JSON values; a body of the user's own by its class name."""
     body = network.body
     own = {"kind": None, "class": type(body).__name__}
+    known = type(body) in BODIES.values()
     return {
-        "body": {"kind": body.kind, **body.options()} if isinstance(body, Body) else own,
+        "body": {"kind": body.kind, **body.options()} if isinstance(body, Body) and known else own,
         "head": {"kind": network.head.kind, **network.head.options()},
     }
