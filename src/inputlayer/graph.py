@@ -120,8 +120,12 @@ class Graph:
         )
 
     def hint(self, tensor: str, dtype: Any, shape: Sequence[int | str]) -> str:
-        """State the type of `tensor`, which the checker needs after nodes that are no part of the standard."""
-        self._hints.append(self._value(tensor, dtype, shape))
+        """State the type of `tensor`, which the checker needs after nodes that are no part of the standard.
+
+        A string in `shape` names a dimension of this tensor alone: a runtime takes equal names for equal sizes.
+        """
+        own = [f"{tensor} {size}" if isinstance(size, str) else size for size in shape]
+        self._hints.append(self._value(tensor, dtype, own))
         return tensor
 
     @contextmanager

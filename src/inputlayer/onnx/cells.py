@@ -226,7 +226,6 @@ def _series(cells: Cells, spec: Spec, where: Noted) -> list[np.ndarray]:
             continue
         infinite[row] = np.isinf(numbers).any()
         found[row] = numbers
-    where.add("is null or has no steps", empty, array, "Leave the row out.")
     unit = "channels of equal length" if axes == "channel time" else "numbers in each step"
     what = f"does not have {channels} {unit}"
     where.add(what, wrong & ~empty, array, f"Correct these cells, or channels={channels}.")

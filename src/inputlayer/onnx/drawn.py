@@ -80,7 +80,7 @@ def _keys(fitted: Fitted, name: str, count: int) -> pl.Series:
 def _cells(fitted: Fitted, name: str, draw: np.random.Generator, count: int) -> pl.Series:
     column, state = fitted.schema.columns[name], fitted.states[name]
     found: pl.Series = _KINDS[column.kind](column, state, draw, count)
-    gaps = draw.random(count) < (0.0 if column.kind == "series" else _GAPS)
+    gaps = draw.random(count) < _GAPS
     kept = pl.Series([None if gap else i for i, gap in enumerate(gaps.tolist())], dtype=pl.UInt32)
     return found.gather(kept)
 

@@ -43,7 +43,9 @@ class Raw(NamedTuple):
 
     @property
     def shape(self) -> tuple[int | str, ...]:
-        return ("batch", *self.axes, *(("entries",) if self.entries else ()), *self.cell)
+        own = (("entries",) if self.entries else ()) + self.cell
+        # Under a name of its own: a runtime takes equal names for equal sizes.
+        return ("batch", *self.axes, *(f"{self.name} {size}" if isinstance(size, str) else size for size in own))
 
 
 class Answer(NamedTuple):
