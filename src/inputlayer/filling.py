@@ -138,6 +138,30 @@ class Filling(nn.Module):
             values = g("Min", g("Max", values, _constant(g, -self.limit)), _constant(g, self.limit))
         return values, present, g("Concat", *extras, axis=2) if extras else None
 
+    def onnx_step(self, g: Graph, x: str, memory: Sequence[str]) -> tuple[tuple[str, str, str | None], tuple[str, ...]]:
+        """`step` in a graph."""
+        if not len(self.memory):
+            return self.onnx(g, x), ()
+        last, since = memory
+        one, at = g.constant([1]), _constant(g, self.memory)
+        now = g("Gather", g("Squeeze", x, one), at, axis=1)
+        seen = g("Not", g("IsNaN", now))
+        zero, more = g.constant(0, np.int32), g("Add", since, g.constant(1, np.int32))
+        last, since = g("Where", seen, now, last), g("Where", seen, zero, more)
+        held = g("Unsqueeze", g("Where", g("Or", seen, _constant(g, self.hold)), last, now), one)
+        values = g("Gather", g("Concat", x, held, axis=2), self._onnx_places(g), axis=2)
+        values = g("Where", g("IsNaN", values), _constant(g, self.fill), values)
+        extras = []
+        if len(self.flagged):
+            extras.append(g.cast(g("IsNaN", g("Gather", x, _constant(g, self.flagged), axis=2)), np.float32))
+        if len(self.since):
+            ago = g.cast(g("Gather", since, _constant(g, self.since), axis=1), np.float32)
+            extras.append(g("Unsqueeze", g("Log", g("Add", ago, g.constant(1.0))), one))
+        if self.clips:
+            values = g("Min", g("Max", values, _constant(g, -self.limit)), _constant(g, self.limit))
+        marks = g("Concat", *extras, axis=2) if extras else None
+        return (values, g("Not", g("IsNaN", x)), marks), (last, since)
+
     def _onnx_last(self, g: Graph, present: str) -> tuple[str, str]:
         """The steps (T, 1), and (B, T, memory) the step a number was last seen at, -1 before the first.
 
@@ -159,9 +183,13 @@ class Filling(nn.Module):
         earlier = g("GatherElements", g("Gather", x, memory, axis=2), g("Max", last, g.constant(0)), axis=1)
         known = g("And", g("GreaterOrEqual", last, g.constant(0)), _constant(g, self.hold))
         held = g("Where", known, earlier, g("Gather", values, memory, axis=2))
+        return g("Gather", g("Concat", values, held, axis=2), self._onnx_places(g), axis=2)
+
+    def _onnx_places(self, g: Graph) -> str:
+        """Where each channel is found, with the channels that remember once more behind all."""
         place = np.arange(len(self.fill))
         place[self.memory.cpu().numpy()] = len(place) + np.arange(len(self.memory))
-        return g("Gather", g("Concat", values, held, axis=2), g.constant(place), axis=2)
+        return g.constant(place)
 
 
 def _index(places: Iterable[int]) -> Tensor:

@@ -7,6 +7,7 @@ those that the package brings, which can also be saved and exported.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -60,6 +61,10 @@ class Body(nn.Module):
 
     def onnx(self, g: Graph, x: str, lengths: str, future: str, key: str | None, real: str) -> str:
         """`forward` in a graph, for at least one sample of at least one step; `real` (B, T) bool tells padding."""
+        raise NotImplementedError
+
+    def onnx_step(self, g: Graph, x: str, memory: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+        """`step` in a graph."""
         raise NotImplementedError
 
     @classmethod

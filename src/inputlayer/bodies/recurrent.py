@@ -152,19 +152,36 @@ class Recurrent(Body):
         step = len(cells) // self.layers
         return [cells[i : i + step] for i in range(0, len(cells), step)]
 
-    def _twin_layer(self, g: Graph, x: str, counts: str, cells: Sequence[nn.RNNBase]) -> tuple[str, str]:
-        """x (T, B, F) -> outputs (T, B, W), and each direction's last state (B, W)."""
+    def onnx_step(self, g: Graph, x: str, memory: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+        first, after = g.constant([0]), []
+        x = g("Transpose", x, perm=[1, 0, 2])
+        for i, cells in enumerate(self._layers()):
+            own = [g("Unsqueeze", state, first) for state in memory[i * self.states : (i + 1) * self.states]]
+            _, *ends = g(
+                self.op,
+                x,
+                *self._twin_weights(g, cells),
+                None,
+                *own,
+                outputs=1 + self.states,
+                **self._twin_options(cells),
+            )
+            after += [g("Squeeze", end, first) for end in ends]
+            x = ends[0]
+        return g("Transpose", x, perm=[1, 0, 2]), tuple(after)
+
+    def _twin_weights(self, g: Graph, cells: Sequence[nn.RNNBase]) -> list[str]:
         weights = [[self._gated(getattr(cell, f"{name}_l0")) for cell in cells] for name in _WEIGHTS]
         w, r, b_ih, b_hh = (np.stack(each) for each in weights)
-        biases = g.constant(np.concatenate([b_ih, b_hh], 1))
-        y, last, *_ = g(
-            self.op,
-            *(x, g.constant(w), g.constant(r), biases, counts),
-            outputs=2,
-            hidden_size=self.units,
-            direction="bidirectional" if len(cells) == 2 else "forward",
-            **self.op_options,
-        )
+        return [g.constant(w), g.constant(r), g.constant(np.concatenate([b_ih, b_hh], 1))]
+
+    def _twin_options(self, cells: Sequence[nn.RNNBase]) -> dict[str, Any]:
+        direction = "bidirectional" if len(cells) == 2 else "forward"
+        return {"hidden_size": self.units, "direction": direction, **self.op_options}
+
+    def _twin_layer(self, g: Graph, x: str, counts: str, cells: Sequence[nn.RNNBase]) -> tuple[str, str]:
+        """x (T, B, F) -> outputs (T, B, W), and each direction's last state (B, W)."""
+        y, last, *_ = g(self.op, x, *self._twin_weights(g, cells), counts, outputs=2, **self._twin_options(cells))
         y = g("Transpose", y, perm=[0, 2, 1, 3])
         last = g("Transpose", last, perm=[1, 0, 2])
         width = len(cells) * self.units

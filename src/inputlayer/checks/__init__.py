@@ -9,11 +9,12 @@ from __future__ import annotations
 from inputlayer.checks.base import ContractError, named, require
 from inputlayer.checks.columns import CELL_LAWS
 from inputlayer.checks.pooled import check_pooled_cells
+from inputlayer.checks.rows import check_rows_come_one_by_one
 from inputlayer.checks.stages import STAGE_LAWS
 from inputlayer.columns.base import Column
 from inputlayer.stages.base import Stage
 
-COLUMN_LAWS = (*CELL_LAWS, check_pooled_cells)
+COLUMN_LAWS = (*CELL_LAWS, check_rows_come_one_by_one, check_pooled_cells)
 """Every law of a column kind."""
 
 

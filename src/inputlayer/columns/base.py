@@ -158,6 +158,15 @@ class ColumnModule(nn.Module):
         part = self({name: torch.cat([earlier.get(name, wire), wire], 1) for name, wire in wires.items()})
         return Part(*(x if x is None else x[:, 1:] for x in part)), tuple(wires[name] for name in self.before)
 
+    def onnx_step(self, g: Graph, wires: Mapping[str, str], memory: Sequence[str]) -> tuple[TwinPart, tuple[str, ...]]:
+        """`step` in a graph."""
+        if not self.before:
+            return self.onnx(g, wires), ()
+        earlier, one = dict(zip(self.before, memory, strict=True)), g.constant([1])
+        part = self.onnx(g, {name: g("Concat", earlier.get(name, wire), wire, axis=1) for name, wire in wires.items()})
+        made = (x if x is None else g("Gather", x, one, axis=1) for x in part)
+        return TwinPart(*made), tuple(wires[name] for name in self.before)
+
     def onnx(self, g: Graph, wires: Mapping[str, str]) -> TwinPart:
         """The same, in a graph: names of wire tensors -> names of part tensors."""
         raise NotImplementedError

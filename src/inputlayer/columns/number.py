@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
@@ -99,8 +99,16 @@ class NumberModule(ColumnModule):
 
     def onnx(self, g: Graph, wires: Mapping[str, str]) -> TwinPart:
         """The same, in a graph."""
-        each = [g("Unsqueeze", wires[name], g.constant([2])) for name in self._wires]
-        values, present, marks = self.filling.onnx(g, g("Concat", *each, axis=2))
+        return self._twin_part(g, *self.filling.onnx(g, self._twin_stack(g, wires)))
+
+    def onnx_step(self, g: Graph, wires: Mapping[str, str], memory: Sequence[str]) -> tuple[TwinPart, tuple[str, ...]]:
+        filled, after = self.filling.onnx_step(g, self._twin_stack(g, wires), memory)
+        return self._twin_part(g, *filled), after
+
+    def _twin_stack(self, g: Graph, wires: Mapping[str, str]) -> str:
+        return g("Concat", *(g("Unsqueeze", wires[name], g.constant([2])) for name in self._wires), axis=2)
+
+    def _twin_part(self, g: Graph, values: str, present: str, marks: str | None) -> TwinPart:
         extras = [x for x in (marks, self.embeddings.onnx(g, values)) if x is not None]
         return TwinPart(values, present, g("Concat", *extras, axis=2) if extras else None)
 

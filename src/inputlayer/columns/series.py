@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast, get_args
 
@@ -99,6 +99,10 @@ class SeriesModule(ColumnModule):
     def onnx(self, g: Graph, wires: Mapping[str, str]) -> TwinPart:
         """The same, in a graph."""
         return TwinPart(*self.filling.onnx(g, g("Concat", *(wires[name] for name in self._wires), axis=2)))
+
+    def onnx_step(self, g: Graph, wires: Mapping[str, str], memory: Sequence[str]) -> tuple[TwinPart, tuple[str, ...]]:
+        filled, after = self.filling.onnx_step(g, g("Concat", *(wires[name] for name in self._wires), axis=2), memory)
+        return TwinPart(*filled), after
 
 
 class PooledSeries(ColumnModule):
