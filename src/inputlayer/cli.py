@@ -267,6 +267,28 @@ def show(
 
 
 @app.command()
+def export(
+    model: ModelPath,
+    output: Annotated[Path, typer.Argument(metavar="FILE", help="The .onnx file to write.")],
+    data: Annotated[
+        str | None, typer.Option(metavar="DATA", help="A table on which answers are compared as well; none is kept.")
+    ] = None,
+) -> None:
+    """Write a model as one ONNX file.
+
+    Raw rows in, raw units or labels out: the input layer is inside. onnxruntime runs it, without torch; il.OnnxModel
+    checks what comes in, too. It is written only once its answers are those of Python.
+
+    \b
+    Example:
+      inputlayer export runs/project project.onnx
+    """
+    if output.suffix != ".onnx":
+        fail(f"{output}: give a name that ends in .onnx")
+    typer.echo(str(_load(model).export(output, None if data is None else _read(data, model))))
+
+
+@app.command()
 def demo() -> None:
     """Show what an input layer buys.
 

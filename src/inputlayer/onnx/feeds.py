@@ -53,7 +53,8 @@ def weights(told: Told, sequences: Sequences) -> np.ndarray:
     values = sequences.rows[cell]
     if isinstance(values, list) or values.dtype == object:
         return np.array([len(values[row]) for row in sequences.static], np.int64)
-    return np.asarray((~np.isnan(values)).sum(axis=1))[sequences.static]
+    counts: np.ndarray = (~np.isnan(values)).sum(axis=1)
+    return np.asarray(counts[sequences.static])
 
 
 def feeds(told: Told, sequences: Sequences, chosen: np.ndarray) -> Feeds:
@@ -111,7 +112,7 @@ def collected(count: int, runs: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]
         shape = tuple(max(a.shape[i] for a in answers) for i in range(1, answers[0].ndim))
         whole = np.zeros((count, *shape), answers[0].dtype)
         for (chosen, _), answer in zip(runs, answers, strict=True):
-            whole[(chosen, *(slice(n) for n in answer.shape[1:]))] = answer
+            whole[chosen] = answer if answer.shape[1:] == shape else _to_shape(answer, (len(answer), *shape))
         found.append(whole)
     return found
 
@@ -143,6 +144,13 @@ def difference(y: np.ndarray, wanted: np.ndarray, spread: float) -> float:
     with np.errstate(invalid="ignore"):
         distance = np.abs(y - wanted) / np.maximum(spread, np.abs(wanted))
     return float(np.where(same, 0.0, np.where(np.isnan(distance), np.inf, distance)).max(initial=0.0))
+
+
+def _to_shape(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """`array` with zeros behind it, up to `shape`."""
+    padded = np.zeros(shape, array.dtype)
+    padded[tuple(map(slice, array.shape))] = array
+    return padded
 
 
 # -- arrays in JSON ---------------------------------------------------------------------------------------------------

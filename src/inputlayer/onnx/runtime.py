@@ -206,8 +206,8 @@ class OnnxModel:
         return any(ndim == 2 + len(self.told["columns"][s["column"]].get("entry", ())) for ndim, s in depth)
 
     def _predict_batch(self, data: Mapping[str, Any], future: Any, lengths: Any) -> list[np.ndarray]:
-        problems, made = Problems(), {}
-        sizes: dict[str, int] = {}
+        problems, sizes = Problems(), dict[str, int]()
+        made: Feeds = {}
         for spec in self.told["inputs"]:
             source, of = (future or {}, "future=") if spec["place"] == "future" else (data, "the batch")
             if spec["column"] not in source:
