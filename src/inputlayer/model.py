@@ -24,6 +24,7 @@ from inputlayer.layer import InputLayer, tables
 from inputlayer.network import Network
 from inputlayer.onnx.export import Exported, export
 from inputlayer.receipt import Receipt
+from inputlayer.report import Report, summarise
 from inputlayer.run import History, TrainingOptions
 from inputlayer.schema import Schema
 from inputlayer.show import show
@@ -273,11 +274,21 @@ class Model:
             made.load(state)
         return made
 
+    def report(self, table: Any, *, context: Any = (), allow_seen: bool = False) -> Report:
+        """One page on this model and `table`, the raw data, each stage, forecasts, scores: see `Report.save`.
+
+        Takes what `evaluate` takes, and refuses the same rows. Without the target's columns nothing is scored.
+        """
+        self.fitted  # noqa: B018  # raises where not fitted
+        return Report(*summarise(self._contents(), Table.of(table), tables(context), allow_seen=allow_seen))
+
     def save(self, path: str | Path) -> None:
         """Write the model to one ``.safetensors`` file: the old file or the new one is there, never a half."""
         self.fitted  # noqa: B018  # raises where not fitted
-        contents = artefact.Contents(self.network, self.baselines, self.valid_receipt, self.history, self.seen)
-        artefact.save(Path(path), contents)
+        artefact.save(Path(path), self._contents())
+
+    def _contents(self) -> artefact.Contents:
+        return artefact.Contents(self.network, self.baselines, self.valid_receipt, self.history, self.seen)
 
     def export(self, path: str | Path, table: Any = None) -> Exported:
         """Write the model as one ONNX file: raw rows in, raw units or labels out, the input layer inside.

@@ -1,10 +1,9 @@
-"""The folder of a run: the project as it was run, its checkpoint, the model, and its scores."""
+"""The folder of a run: the project as it was run, its checkpoint, the model, its scores, and the report."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -12,7 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 from inputlayer import checkpoint
 from inputlayer.errors import InputLayerError, OptionError, nearest
 from inputlayer.layer import InputLayer
+from inputlayer.model import Model
 from inputlayer.project import Project
+from inputlayer.report import FILE as REPORT
+from inputlayer.report import Report, plain
 from inputlayer.run import History
 from inputlayer.table import Table
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
 MODEL, SCORES, PROJECT = "model.safetensors", "scores.json", "project.toml"
-_FILES = (MODEL, SCORES, PROJECT, checkpoint.FILE)
+_FILES = (MODEL, SCORES, REPORT, PROJECT, checkpoint.FILE)
 _EPOCHS = 5  # of the history that are printed
 
 
@@ -37,8 +39,12 @@ class RunFolder:
     started: bool = field(default=False, init=False)
 
     @classmethod
-    def choose(cls, runs: Path, name: str, *, resume: bool, force: bool) -> Self:
+    def choose(
+        cls, runs: Path, name: str, *, resume: bool, force: bool, files: Sequence[str] = _FILES, last: str = SCORES
+    ) -> Self:
         """The folder `name` in `runs`. A run that is there already is gone on with, or replaced, only when asked.
+
+        `files` are what a run leaves there, `last` the one that says that it is finished.
 
         Raises
         ------
@@ -50,12 +56,12 @@ class RunFolder:
         if resume and force:
             raise OptionError("--resume goes on with a run and --force replaces it: choose one")
         path = runs / name
-        there = [file for file in _FILES if (path / file).exists()]
+        there = [file for file in files if (path / file).exists()]
         if resume and not there:
             others = [p.name for p in runs.iterdir() if p.is_dir()] if runs.is_dir() else []
             raise OptionError(f"--resume: there is no run in {path}.{nearest(name, others)}")
         if there and not (resume or force):
-            stopped = "" if SCORES in there else "go on with it by --resume, "
+            stopped = "" if last in there else "go on with it by --resume, "
             raise OptionError(
                 f"{path} holds a run already ({', '.join(there)}): {stopped}give this one another --name, or replace it"
                 " with --force"
@@ -75,17 +81,24 @@ class RunFolder:
         model.save(self.path / MODEL)
         self.interrupted = history.interrupted
         say(f"\n{history_end(history)}\n")
-        scores = None
+        report = self._report(model, train, valid, test, context(project, train, valid))
+        scores = None if test is None else report.scores
+        write_whole(self.path / SCORES, json_text({"test": scores, "rows": counts, "history": history.to_dict()}))
+        say("No test part ([split] test = 0), so no scores." if scores is None else str(scores))
+        report.leave(self.path, say)
+        say(f"\n{self.path} holds {', '.join(file for file in _FILES if (self.path / file).exists())}")
+
+    def _report(
+        self, model: Model, train: Table, valid: Table | None, test: Table | None, before: list[Table]
+    ) -> Report:
+        """On the test part; where there is none on the last part there is, which the page says was seen."""
         if test is not None:
-            before = context(project, train, valid)
             try:
-                scores = model.evaluate(test, context=before)
+                return model.report(test, context=before)
             except InputLayerError as error:
                 kept = self.path / MODEL
                 raise InputLayerError(f"the model is in {kept}, but its test part cannot be scored: {error}") from error
-        _write(self.path / SCORES, json_text({"test": scores, "rows": counts, "history": history.to_dict()}))
-        say("No test part ([split] test = 0), so no scores." if scores is None else str(scores))
-        say(f"\n{self.path} holds {', '.join(file for file in _FILES if (self.path / file).exists())}")
+        return model.report(train if valid is None else valid, context=before[:-1], allow_seen=True)
 
     def _start(self, project: Project) -> None:
         if self.started:
@@ -93,9 +106,9 @@ class RunFolder:
         self.started = True
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.resume:
-            for file in (SCORES, MODEL):
+            for file in (SCORES, MODEL, REPORT):
                 (self.path / file).unlink(missing_ok=True)
-        _write(self.path / PROJECT, project.moved(self.path).to_toml({"": "As it was run by inputlayer train."}))
+        write_whole(self.path / PROJECT, project.moved(self.path).to_toml({"": "As it was run by inputlayer train."}))
 
 
 def context(project: Project, *parts: Table | None) -> list[Table]:
@@ -127,18 +140,10 @@ def history_end(history: History) -> str:
 
 def json_text(value: Any) -> str:
     """`value` as JSON, indented; what is no finite number becomes null."""
-    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """The old file or the new one is there, never a half."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8")
