@@ -19,12 +19,12 @@ import inputlayer as il
 
 FOLDS = 5
 
-ALL = {"units": 32, "reduce": "mean", "dropout": 0.3, "noise": 0.0, "epochs": 60, "lr": 2e-3, "batch": 16}
+ALL = {"units": 64, "reduce": "mean", "dropout": 0.3, "noise": 1.0, "epochs": 60, "lr": 4e-3, "batch": 32}
 CANDIDATES: dict[str, Settings] = {
-    "no noise": ALL,
-    "noise 0.3": {**ALL, "noise": 0.3},
-    "noise 0.6": {**ALL, "noise": 0.6},
-    "noise 1": {**ALL, "noise": 1.0},
+    "mean": ALL,
+    "mean, longer": {**ALL, "epochs": 100},
+    "mean, no noise": {**ALL, "noise": 0.0},
+    "maximum": {**ALL, "reduce": "max", "dropout": 0.1, "lr": 2e-3},
 }
 
 

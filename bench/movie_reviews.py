@@ -2,8 +2,9 @@
 0.77: mean of five random 90/10 splits, no pretrained vectors, settings chosen within each training part (on a random
 tenth of it).
 
-The sentence may stand in two columns: its words are the steps; in the second they are one vector at each step, the mean
-of their embeddings, which is what a bag of words sees.
+Of the 18,400 words 45 % stand in one sentence alone: half of the words are read as unseen in training, and embedding
+and body are small. An earlier choice among three larger networks had 0.769 on the test parts of the same splits; the
+smaller ones were drawn up on parts of the first two splits' training parts alone.
 
 ``--quick``: one split, three epochs; ``--search``: the choice alone.
 """
@@ -17,23 +18,21 @@ from nested import Pair, Settings, Task, drawn, main
 
 import inputlayer as il
 
-ALL = {"bag": False, "reduce": "mean", "dropout": 0.3, "epochs": 3, "lr": 1e-3, "batch": 32}
+ALL = {"units": 32, "width": 50, "dropout": 0.5, "epochs": 5, "lr": 1e-3, "batch": 32}
 CANDIDATES: dict[str, Settings] = {
-    "maximum": {**ALL, "reduce": "max"},
-    "mean": ALL,
-    "maximum, with the bag": {**ALL, "reduce": "max", "bag": True},
+    "small": ALL,
+    "small, longer": {**ALL, "epochs": 8},
+    "small, faster": {**ALL, "epochs": 4, "lr": 2e-3},
 }
 
 
 def schema(settings: Settings) -> il.Schema:
-    columns: dict[str, Any] = {"sentence": il.Text(dropout=settings["dropout"]), "label": il.Category()}
-    if settings["bag"]:
-        columns["bag"] = il.Text(dropout=settings["dropout"])
+    columns = {"sentence": il.Text(width=settings["width"], dropout=settings["dropout"]), "label": il.Category()}
     return il.Schema(columns, il.Cells(steps="sentence"), target="label")
 
 
 def model(settings: Settings) -> il.Model:
-    body = il.LSTM(units=64, bidirectional=True, dropout=0.5, reduce=settings["reduce"])
+    body = il.LSTM(units=settings["units"], bidirectional=True, dropout=0.5, reduce="mean")
     return il.Model(il.InputLayer(schema(settings)), body)
 
 
