@@ -128,10 +128,11 @@ class Batches:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        for chosen in self._order():
+        for chosen in self.order():
             yield self.gather(chosen)
 
-    def _order(self) -> tuple[Tensor, ...]:
+    def order(self) -> tuple[Tensor, ...]:
+        """The numbers of the sequences of each batch, in the order of this epoch."""
         count = len(self.index)
         if not count:
             return ()
@@ -158,7 +159,7 @@ class Batches:
         if not self.uneven:
             return 0.0
         length = self.length
-        held = sum(int(length[b].max()) * len(b) for b in self._order())
+        held = sum(int(length[b].max()) * len(b) for b in self.order())
         return 1.0 - int(length.sum()) / held
 
     def gather(self, chosen: Tensor) -> Batch:
@@ -208,8 +209,7 @@ class Batches:
         longest = max(1, int(length.max(initial=0)))
         place = np.arange(longest)
         padded = place >= length[:, None]
-        # Padding reads some row there is, and is overwritten.
-        at = np.where(padded, 0, start[:, None] + place)
+        at = start[:, None] + place  # padding is overwritten, whatever is read there
         full = not padded.any()
         steps = self._at("steps", at, None if full else padded)
         future = self._at("future", ahead[:, None] + np.arange(self.horizon), None)
@@ -240,13 +240,13 @@ class Batches:
     def _pooled(self, wire: str, at: np.ndarray, padded: np.ndarray | None) -> dict[str, Tensor]:
         """Whole cells at rows `at` (...): their entries (..., L, *entry), right-padded, and how many (...)."""
         flat, offsets = self.encoded.ragged[wire].flat, self.encoded.ragged[wire].offsets
-        first = offsets[at]
-        count = offsets[at + 1] - first
+        first = offsets.take(at, mode="clip")
+        count = offsets.take(at + 1, mode="clip") - first
         if padded is not None:
             count[padded] = 0
         place = np.arange(max(1, int(count.max(initial=0))))
         beyond = place >= count[..., None]
-        entries = _taken(flat, np.where(beyond, 0, first[..., None] + place), beyond)
+        entries = _taken(flat, first[..., None] + place, beyond)
         return {wire: entries, f"{wire}.lengths": torch.from_numpy(count)}
 
     def _add_target(self, batch: Batch, wires: dict[str, Tensor], padded: np.ndarray | None) -> None:
@@ -264,12 +264,12 @@ class Batches:
 
 
 def _taken(rows: np.ndarray, at: np.ndarray, padded: np.ndarray | None) -> Tensor:
-    """`rows` (N, *entry) at `at` (...): (..., *entry), overwritten where `padded` (...)."""
+    """`rows` (N, *entry) at `at` (...): (..., *entry), overwritten where `padded` (...), whose `at` may be any."""
     # Padding is written as what "missing" looks like: masked by the lengths, and harmless where it is not.
     blank = np.nan if rows.dtype == np.float32 else 0
     if not len(rows):  # every cell is empty
         return torch.from_numpy(np.zeros((*at.shape, *rows.shape[1:]), rows.dtype))
-    taken = rows.take(at, axis=0)
+    taken = rows.take(at, axis=0, mode="clip")
     if padded is not None:
         np.copyto(taken, blank, where=padded.reshape(padded.shape + (1,) * (taken.ndim - padded.ndim)))
     return torch.from_numpy(taken)
