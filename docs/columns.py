@@ -8,13 +8,14 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from inputlayer.bodies import BODIES, DECODERS
 from inputlayer.columns import KINDS
 from inputlayer.heads import HEADS
+from inputlayer.recipe import recipe
 from inputlayer.sequence import SEQUENCES
 from inputlayer.stages import STAGES
 
@@ -35,22 +36,24 @@ def page() -> str:
     lines = ["# Kinds of columns, stages, and the rest", "", "Written by `docs/columns.py` from the docstrings.", ""]
     for title, _, registry in PARTS:
         lines += [f"- {title}: " + ", ".join(f"[{c.__name__}](#{c.__name__.lower()})" for c in registry.values())]
+    lines += ["- [Recipes](#recipes): all of them chosen by rules"]
     for title, what, registry in PARTS:
         lines += ["", f"## {title}", "", what]
         for kind, made in registry.items():
             lines += ["", f"### {made.__name__}", "", f"`il.{made.__name__}({_call(made)})`, in files `{kind}`.", ""]
             lines += _described(made)
+    lines += ["", "## Recipes", "", f"`il.recipe({_call(recipe)})`, and `inputlayer init`.", "", *_described(recipe)]
     return "\n".join(lines) + "\n"
 
 
-def _call(made: type[Any]) -> str:
+def _call(made: Callable[..., Any]) -> str:
     """The constructor's options with their defaults."""
     options = [o for o in inspect.signature(made).parameters.values() if o.kind is not o.VAR_POSITIONAL]
     options = [o for o in options if o.kind is not o.VAR_KEYWORD]  # a module without options has torch's signature
     return ", ".join(o.name if o.default is o.empty else f"{o.name}={o.default!r}" for o in options)
 
 
-def _described(made: type[Any]) -> Iterator[str]:
+def _described(made: Callable[..., Any]) -> Iterator[str]:
     """A numpydoc docstring as Markdown, without its examples."""
     text = re.sub(r"``(.*?)``", r"`\1`", inspect.cleandoc(made.__doc__ or ""))
     text = re.split(r"^>>> ", text, maxsplit=1, flags=re.M)[0]

@@ -27,7 +27,7 @@ ROAD = [
     "streaming.py", "quick.py", "stepping.py",
     "seasons.py", "past.py", "linear.py", "pooled.py", "baselines.py", "evaluation.py", "tally.py", "artefact.py",
     "keras/", "wording.py", "shown.py", "road.py", "show.py", "comparison.py", "onnx/", "report/",
-    "model.py", "variants.py", "prepared.py", "finished.py", "compare.py", "toml.py", "project.py", "draft.py", "runs.py", "checks/", "demo.py", "cli.py", "__init__.py",
+    "model.py", "variants.py", "prepared.py", "finished.py", "compare.py", "toml.py", "project.py", "program.py", "recipe.py", "draft.py", "runs.py", "checks/", "demo.py", "cli.py", "__init__.py",
 ]  # fmt: skip
 
 # Files at the front of a folder, in order, where `base.py` alone does not do.

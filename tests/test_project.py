@@ -282,7 +282,7 @@ def test_draft_is_a_project_with_reasons(tmp_path: Path) -> None:
     made = Project.from_toml(text, tmp_path)
     assert list(made.schema.columns) == ["day", "load", "wind", "bad\nname = 1"]
     assert made.schema.columns["load"].options() == {"sentinels": [-9999.0]}
-    assert list(made.stages) == [{"kind": "instance_norm", "mode": "last", "columns": ["load"]}]
+    assert list(made.stages) == [{"kind": "instance_norm", "mode": "last"}]
     assert "-9999 stands far from the rest, taken for missing; the target, whose past is an input" in text
     assert "# row: left out: it counts the rows" in text
     assert "# same: left out: always 'x'" in text
@@ -292,7 +292,7 @@ def test_draft_is_a_project_with_reasons(tmp_path: Path) -> None:
 
 def test_draft_for_classes_has_their_head(tmp_path: Path) -> None:
     made = Project.from_toml(drafted(tmp_path, table(), "wind", length=6), tmp_path)
-    assert (made.head, made.stages) == ({"kind": "classes"}, [])
+    assert (made.head, list(made.stages)) == ({"kind": "classes"}, [{"kind": "noise", "spread": 0.6}])
 
 
 def test_draft_reads_training_rows_only(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ _NAMES = {
     "streaming": ("Stream",),
     "comparison": ("Comparison",),
     "model": ("Model", "load"),
+    "recipe": ("Recipe", "recipe"),
     "compare": ("compare",),
     "compare": ("compare",),
     "onnx.runtime": ("OnnxModel",),
@@ -95,6 +96,8 @@ if TYPE_CHECKING:
     from inputlayer.model import Model as Model
     from inputlayer.model import load as load
     from inputlayer.onnx.runtime import OnnxModel as OnnxModel
+    from inputlayer.recipe import Recipe as Recipe
+    from inputlayer.recipe import recipe as recipe
     from inputlayer.schema import Schema as Schema
     from inputlayer.sequence import Cells as Cells
     from inputlayer.sequence import Groups as Groups

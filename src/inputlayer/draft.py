@@ -8,26 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from inputlayer.infer import infer
-from inputlayer.project import Project
+from inputlayer.recipe import recipe, task_of
 from inputlayer.schema import Schema
 from inputlayer.sequence import Windows
 from inputlayer.split import split
 from inputlayer.table import read
 
 _PARTS: dict[str, Any] = {"valid": 0.2, "test": 0.2}
-_TRAINING = {"epochs": 50, "batch": 64, "lr": 0.001, "patience": 10, "clip": 1.0, "schedule": "cosine", "seed": 0}
 _WHY = {
     "split.valid": "what early stopping looks at",
     "split.test": "what the scores come from; nothing is ever learnt from it",
-    "stages": "Steps on the whole sequence, in this order.",
-    "body.units": "size of its state; more can learn more, and overfit more",
-    "training.epochs": "at most",
-    "training.batch": "sequences per step",
-    "training.lr": "learning rate of Adam at the first step",
-    "training.patience": "epochs without a lower validation loss, after which to stop",
-    "training.clip": "largest norm of the gradient; false: no clipping",
-    "training.schedule": 'falls to 0 over all epochs; or "constant"',
-    "training.seed": "of the weights, the order of the batches and dropout",
 }
 
 
@@ -43,8 +33,9 @@ def draft(
 ) -> str:
     """The text of a project's file for the table at `path`, to be edited.
 
-    The table is split first; kinds, options and lengths are guessed from its training rows alone. Only what the split
-    itself needs, the columns that order the rows and tell series apart, is looked up in the whole table.
+    The table is split first; kinds, options and lengths are guessed from its training rows alone, and stages, body,
+    head and training chosen by the rules of `il.recipe`. Only what the split itself needs, the columns that order the
+    rows and tell series apart, is looked up in the whole table.
 
     Parameters
     ----------
@@ -56,7 +47,7 @@ def draft(
     Raises
     ------
     TableError, OptionError
-        If a column named is not there, or the rows are too few to split.
+        If a column named is not there, or the rows are too few to split or to choose a recipe for.
     """
     table = read(path)
     asked: dict[str, Any] = {"length": length, "horizon": horizon, "order": order, "by": _one_or_all(by)}
@@ -65,13 +56,9 @@ def draft(
     train, _, _ = split(table, whole, **_PARTS)
     schema = infer(train, wanted, **asked)
     relative = Path(os.path.relpath(path, folder)).as_posix()
-    numbers = schema.columns[schema.targets[0]].kind == "number"
-    norm = {"kind": "instance_norm", "mode": "last", "columns": list(schema.targets)}
-    stages = [norm] if numbers and schema.past_targets else []
-    head = {"kind": "regression", "loss": "mse"} if numbers else {"kind": "classes"}
-    project = Project(relative, schema, {"kind": "lstm", "units": 64}, head, stages, _PARTS, _TRAINING)
     rows = f"{table.height:,} rows; what is guessed here was guessed from the {train.height:,} training rows alone."
-    return project.to_toml(_comments(schema, f"{Path(path).name}: {rows}"))
+    made = recipe(task_of(schema), train, schema)
+    return made.to_toml(relative, _PARTS, _comments(schema, f"{Path(path).name}: {rows}"))
 
 
 def _one_or_all(names: str | Sequence[str] | None) -> Any:
@@ -99,11 +86,6 @@ def _comments(schema: Schema, first: str) -> Mapping[str, str]:
         "split": "Cut in time: train is the earliest part, test the latest."
         if windows
         else "Drawn by chance; seed = 1 draws another way.",
-        "stages.mode": "a window is measured from its last value, which its forecast gets back: it follows the level",
-        "stages.columns": "the others keep their own level; leave this out to act on all numbers",
-        "body": "The first layer behind the input layer. Also: layers, bidirectional, dropout, reduce.",
-        "head.kind": f"because the target is a {schema.columns[schema.targets[0]].kind}",
-        "head.loss": 'or "mae", "huber", "quantile" with quantiles = [0.1, 0.5, 0.9]',
     }
 
 

@@ -34,8 +34,8 @@ Spec = Mapping[str, Any]
 """A part as ``{"kind": ..., **options}``."""
 
 Comments = Mapping[str, str]
-"""By place: ``""`` (above all), a section ``"split"``, one of its keys ``"split.valid"``; ``"columns."`` stands below
-the columns."""
+"""By place: ``""`` (above all), a section ``"split"``, one of its keys ``"split.valid"``, a stage ``"stages.patch"``;
+``"columns."`` stands below the columns."""
 
 _SECTIONS = ("data", "columns", "sequence", "split", "stages", "body", "head", "training")
 _PREFIX = re.compile(r"^(stage|body|head|decoder|training options): ")
@@ -348,7 +348,7 @@ def _lines(project: Project, comments: Comments) -> Iterator[str]:
     if project.split:
         yield from ("", *_table("split", project.split, comments))
     for spec in project.stages:
-        yield from ("", *_table("stages", spec, comments, header="[[stages]]"))
+        yield from ("", *_table(f"stages.{spec['kind']}", spec, comments, header="[[stages]]"))
     yield from ("", *_table("body", project.body, comments))
     if project.head is not None:
         yield from ("", *_table("head", project.head, comments))
