@@ -55,7 +55,7 @@ class Sequences(keras.utils.PyDataset):
         self._batches, self._epoch = batches, 0
         self._per_step = not batches.encoded.index.targets
         self._weighted = batches.targets and _weighted(batches)
-        self._chosen = batches._order()
+        self._chosen = batches.order()
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -70,7 +70,7 @@ class Sequences(keras.utils.PyDataset):
         """Draw the order of the next epoch."""
         self._epoch += 1
         self._batches.set_epoch(self._epoch)
-        self._chosen = self._batches._order()
+        self._chosen = self._batches.order()
 
     def __getitem__(self, at: int) -> tuple[Any, ...]:
         """Batch number `at` of this epoch."""
