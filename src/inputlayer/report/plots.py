@@ -102,7 +102,7 @@ class Plots:
 
     def learning(self, history: Mapping[str, Any]) -> str:
         """The loss of each epoch."""
-        with self._axes(6.4, 2.6) as (axes, done):
+        with self._axes(5.4, 2.6) as (axes, done):
             _line(axes, history["train_loss"], BLUE, "training")
             if any(v is not None for v in history["valid_loss"]):
                 _line(axes, history["valid_loss"], ORANGE, "validation")
@@ -135,7 +135,7 @@ class Plots:
 
     def by_step(self, model: Sequence[float | None], baselines: Mapping[str, Sequence[float | None]]) -> str:
         """The error of each step of the horizon, of the model and of the baselines."""
-        with self._axes(6.4, 2.8) as (axes, done):
+        with self._axes(5.4, 2.8) as (axes, done):
             steps = np.arange(1, len(model) + 1)
             styles = ["--", ":", "-.", (0, (6, 2)), (0, (1, 3)), (0, (3, 1, 1, 1))]
             for i, (name, errors) in enumerate(baselines.items()):

@@ -43,7 +43,7 @@ def scores(told: Mapping[str, Any]) -> str:
     return (
         paragraph(found.get("verdict") or "", "lead")
         + table(cells, 1)
-        + paragraph(f"{found['sequences']:,} sequences{skipped}.{careful}")
+        + paragraph(f"Sequences: {found['sequences']:,}{skipped}.{careful}")
         + _by_target(found)
     )
 

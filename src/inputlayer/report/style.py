@@ -34,6 +34,7 @@ gap:.4rem 1.4rem;align-items:start}
 .common{width:100%}.common td{padding-right:.6em}.share{width:45%}
 .share i{display:block;height:.7em;margin-top:.35em;background:var(--blue)}
 .passing td,.passing th{min-width:7.5rem;max-width:13rem;padding-right:1.1em}.passing svg.bars{height:1.9rem}
+.wide td:first-child,.wide th:first-child{min-width:7em}caption{white-space:nowrap}
 .confusion td{text-align:right;padding:.25em .6em;
 background:color-mix(in srgb,var(--blue) calc(var(--share)*.55),transparent)}
 .key{display:flex;flex-wrap:wrap;gap:.2em 1.2em;font-size:.85rem;color:var(--dim);margin:.3em 0}
