@@ -156,7 +156,7 @@ def train(
 ) -> None:
     """Train a project, and score it.
 
-    runs/NAME/ then holds the model, its scores, and the project as it was run.
+    runs/NAME/ then holds the model, its scores, the project as it was run, and a page that tells of it all.
 
     Ctrl-C ends the training; the best weights so far are kept. A run is never overwritten unless --force says so.
 
