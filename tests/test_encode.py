@@ -222,3 +222,29 @@ def test_groups_schema_repr_says_what_was_chosen() -> None:
     assert repr(groups(max_length=5).sequence) == "Groups(by='site', order='time', max_length=5)"
     assert repr(windows().columns["holiday"]) == "Flag(role='known')"
     assert repr(il.Cells()) == "Cells()"
+
+
+@pytest.mark.parametrize("sequence", [il.Windows("t", 3, by="site"), il.Groups("site", order="t")])
+@pytest.mark.parametrize(
+    ("column", "cells", "other"),
+    [
+        (il.Text(role="static", min_count=1), ["a b", "b c"], "a c"),
+        (il.Series(role="static"), [[1.0, 2.0], [float("nan"), 3.0, 1.0]], [1.0, 3.0]),
+        (il.Audio(role="static", rate=1000, bands=4), [[0.5, 0.1] * 40, [0.2] * 50], [0.5, 0.2] * 40),
+        (il.Image(role="static"), [[[1, 2]], [[3, 4]]], [[1, 3]]),
+    ],
+)
+def test_static_cells_of_many_entries_have_one_value_too(sequence: Any, column: Any, cells: Any, other: Any) -> None:
+    def table(*x: Any) -> dict[str, Any]:
+        return {"site": list("aaaabbbb"), "t": [0, 1, 2, 3] * 2, "y": [1.0] * 4 + [2.0] * 4, "x": list(x)}
+
+    one, two = cells
+    goal = il.Number(role="target")
+    layer = il.InputLayer(il.Schema({"x": column, "y": goal}, sequence, target="y"))
+    whole = table(*[one] * 4, *[two] * 4)
+    layer.fit(whole)
+    gaps = layer.encoded(table(None, one, None, one, *[two] * 3, None))
+    for found, wanted in zip(arrays(gaps), arrays(layer.encoded(whole)), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(TableError, match=r"column 'x': has several values within one (series|group): 'b'"):
+        layer.encoded(table(*[one] * 4, two, two, other, two))

@@ -19,7 +19,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "inputlayer"
 ROAD = [
     "errors.py", "progress.py", "store.py", "plain.py", "kept.py", "graph.py", "files.py", "table.py", "statistics.py",
     "times.py", "tokens.py", "words.py", "pieces.py", "word_vectors.py", "media.py", "sound.py", "pictures.py",
-    "scales.py", "filling.py", "entries.py", "number_embeddings.py",
+    "scales.py", "filling.py", "entries.py", "codes.py", "number_embeddings.py",
     "columns/", "sequence/", "schema.py", "infer.py", "split.py",
     "blocks.py", "receipt.py", "fit.py", "order.py", "encode.py", "batch.py",
     "stages/", "layer.py", "bodies/", "heads/", "network.py", "checkpoint.py", "run.py", "training.py",

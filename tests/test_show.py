@@ -58,8 +58,22 @@ def test_each_column_tells_what_is_out_of_the_ordinary() -> None:
         on=pl.lit(True),
     )
     columns = by_name(il.show(layer, test))
-    assert columns["wind"]["shown"] == {"count": 20, "missing": 0.0, "unseen": None, "clipped": 0.25, "constant": False}
-    assert columns["sky"]["shown"] == {"count": 20, "missing": 0.1, "unseen": 0.5, "clipped": None, "constant": False}
+    assert columns["wind"]["shown"] == {
+        "count": 20,
+        "missing": 0.0,
+        "gaps": None,
+        "unseen": None,
+        "clipped": 0.25,
+        "constant": False,
+    }
+    assert columns["sky"]["shown"] == {
+        "count": 20,
+        "missing": 0.1,
+        "gaps": None,
+        "unseen": 0.5,
+        "clipped": None,
+        "constant": False,
+    }
     assert columns["on"]["shown"]["constant"] is True
     assert columns["load"]["places"] == ["steps", "target"]
     assert columns["wind"]["learnt"]["spread"] == 2.0
@@ -232,7 +246,28 @@ def test_cells_with_axes() -> None:
     layer = il.InputLayer(il.Schema(columns, il.Cells(steps="x"), target="y")).fit(whole)
     shown = il.show(layer, whole)
     assert "axes 'sample time feature'" in str(shown)
-    assert by_name(shown)["x"]["shown"]["missing"] == 1 / 300
+    assert by_name(shown)["x"]["shown"]["gaps"] == 1 / 300
+    assert by_name(shown)["x"]["shown"]["missing"] == 0.0
+    json.dumps(shown.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("steps", ["clip", "film", None])
+def test_sounds_and_pictures_are_told_in_words(steps: str | None) -> None:
+    draw = np.random.default_rng(0)
+    raw = {
+        "clip": [[0.0] * 500, None, *(draw.normal(0, 0.1, 900).tolist() for _ in range(6))],
+        "film": [None, [[0, 0], [0, 0]], *(draw.integers(0, 256, (2, 2)).tolist() for _ in range(6))],
+        "y": [float(i) for i in range(8)],
+    }
+    columns = {"clip": il.Audio(rate=8000, bands=8, width=2), "film": il.Image(width=3), "y": il.Number()}
+    shown = il.show(il.InputLayer(il.Schema(columns, il.Cells(steps=steps), target="y")).fit(raw), raw)
+    found = by_name(shown)
+    # A silent sound and a black picture are there: only the null of each is missing.
+    assert [found[n]["shown"]["missing"] for n in ("clip", "film")] == [1 / 8, 1 / 8]
+    assert learnt(found["clip"]["learnt"]) == "7 sounds at 8,000 Hz, 4 to 9 steps of 8 bands, 1 missing"
+    assert learnt(found["film"]["learnt"]) == "7 pictures of 2 x 2, grey, 1 missing"
+    if steps is None:
+        assert found["clip"]["features"] == ["clip[0]", "clip[1]", "clip missing"]
     json.dumps(shown.to_dict(), allow_nan=False)
 
 

@@ -315,3 +315,13 @@ def test_any_text_is_a_table_or_says_why_not(text: str, held: int) -> None:
         # Once it is read, every cell fits the type that is promised.
         assert sum(block.height for block in table.blocks(rows=2)) == table.height
         assert dict(table.frame().schema) == table.columns
+
+
+def test_half_a_surrogate_pair_is_named_with_its_column_and_row():
+    table = {"a": ["fine", "x\ud800y", None], "b": [1.5, 2.5, 3.5], "c": [["ok"], ["\udfff"], ["ok"]]}
+    with pytest.raises(TableError) as caught:
+        Table.of(table)
+    assert [(p.column, tuple(p.rows)) for p in caught.value.problems] == [("a", (1,)), ("c", (1,))]
+    assert "column 'a': holds half of a surrogate pair, which is no character (row 1 = 'x\\ud800y')" in str(
+        caught.value
+    )

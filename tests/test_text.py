@@ -14,8 +14,9 @@ import torch
 import inputlayer as il
 from inputlayer.checks import COLUMN_LAWS
 from inputlayer.checks.base import run_graph
+from inputlayer.codes import FIRST, MISSING, UNSEEN
 from inputlayer.columns.base import Example, Where
-from inputlayer.columns.text import FIRST, MISSING, UNSEEN, Text
+from inputlayer.columns.text import Text
 from inputlayer.errors import MissingExtraError, OptionError, Problems, TableError
 from inputlayer.graph import Graph
 from inputlayer.store import pack, unpack

@@ -259,12 +259,8 @@ def _settle(encoded: Encoded, fitted: Fitted, problems: Problems, *, targets: bo
         first = np.minimum.reduceat(np.where(present, np.arange(rows.count), rows.count), starts)
         known = np.where(first < rows.count, first, starts)[series]
         differs = np.zeros(rows.count, dtype=bool)
-        for wire in wires.values():
-            if isinstance(wire, Ragged):
-                continue
-            same = wire[known] == wire
-            differs |= present & ~same.reshape(rows.count, -1).all(axis=1)
-            wire[...] = wire[known]
+        for full in encoded.names[name]:
+            differs |= present & _spread(encoded, full, known)
         if name in encoded.raw:
             encoded.raw[name] = encoded.raw[name][known]
         if differs.any():
@@ -278,6 +274,23 @@ def _settle(encoded: Encoded, fitted: Fitted, problems: Problems, *, targets: bo
                 if name in schema.targets
                 else "Take role='static' away",
             )
+
+
+def _spread(encoded: Encoded, full: str, known: np.ndarray) -> np.ndarray:
+    """Give each row the entries of the wire `full` that row ``known[i]`` has; which rows had others, (N,) bool."""
+    wire = encoded.wire(full)
+    if not isinstance(wire, Ragged):
+        same = (wire[known] == wire).reshape(len(known), -1).all(axis=1)
+        wire[...] = wire[known]
+        return np.asarray(~same)
+    whole = encoded.ragged[full] = _gathered(wire, known)
+    differs = np.asarray(wire.lengths != whole.lengths)
+    alike = np.flatnonzero(~differs)
+    own, new = (r.flat[ranges(r.offsets[:-1][alike], r.lengths[alike])] for r in (wire, whole))
+    unequal = (own != new) & ~((own != own) & (new != new))  # NaN is like NaN
+    unequal = unequal.any(axis=tuple(range(1, unequal.ndim)))
+    differs[np.repeat(alike, wire.lengths[alike])[unequal]] = True
+    return differs
 
 
 def real_targets(encoded: Encoded, fitted: Fitted) -> np.ndarray:

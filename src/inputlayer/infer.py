@@ -144,7 +144,7 @@ def _listed(real: pl.Series, *, steps: bool) -> Guess:
         wide = int(widths.mode().min())  # type: ignore[arg-type]  # a mode of whole numbers is a number
         return Guess(Series(channels=wide, axes="time channel"), f"lists of steps, each of {wide} channels")
     if inner.is_numeric():
-        low, high = (int(n) for n in (lists.list.len().min(), lists.list.len().max()))  # type: ignore[arg-type]
+        low, high = (int(n) for n in (lists.list.len().min(), lists.list.len().max()))  # type: ignore[arg-type]  # of whole numbers
         if low == high > 0 and not steps:
             return Guess(Vector(), f"lists of {high} numbers each; if they are steps in time, write Series()")
         return Guess(Series(), f"lists of {low} to {high} numbers" if low < high else "lists of numbers")

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from inputlayer import plain
+from inputlayer.codes import FIRST, MISSING, UNSEEN
 from inputlayer.columns.base import Ragged, wire_name
-from inputlayer.columns.category import FIRST, MISSING, UNSEEN, Category, CategoryState
+from inputlayer.columns.category import Category, CategoryState
 from inputlayer.columns.flag import FALSE, Flag
 from inputlayer.columns.number import Number, spellings
 from inputlayer.columns.timestamp import Timestamp, TimestampState

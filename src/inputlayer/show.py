@@ -174,23 +174,25 @@ def features(layer: InputLayer, name: str) -> list[str]:
         return []
     column = layer.schema.columns[name]
     # Embeddings are drawn when a module is made, and this one is thrown away: no one's weights may depend on it.
+    pooled = column.steps and layer.schema.sequence.steps_column != name
     with torch.random.fork_rng(devices=[]):
-        module = type(column).module({name: (column, layer.learnt.states[name])})
+        make = type(column).pool if pooled else type(column).module
+        module = make({name: (column, layer.learnt.states[name])})
     return [*module.channels, *module.extras]
 
 
 def _shown_rows(column: Column, encoded: Encoded, wires: Wires) -> dict[str, Any]:
-    """What is out of the ordinary in the table's own rows, as shares; for cells of steps, of their numbers."""
-    first, rows = next(iter(wires.values())), encoded.rows
-    if isinstance(first, Ragged):
-        cells: np.ndarray = first.flat
-        wires, missing = {"": cells}, np.isnan(cells) if cells.dtype == np.float32 else cells == 0
-    else:
-        place = np.arange(rows.count) - np.repeat(rows.offsets[:-1], np.diff(rows.offsets))
-        own = place >= np.repeat(rows.context, np.diff(rows.offsets))
-        missing = column.missing(wires)[own]
-        wires = {s: w[own] for s, w in wires.items() if isinstance(w, np.ndarray)}
-    cells = np.asarray(next(iter(wires.values())))
+    """What is out of the ordinary in the table's own rows, as shares.
+
+    `missing`: of the cells; `gaps`: where cells hold several numbers, those of the numbers that are missing.
+    """
+    rows = encoded.rows
+    place = np.arange(rows.count) - np.repeat(rows.offsets[:-1], np.diff(rows.offsets))
+    own = place >= np.repeat(rows.context, np.diff(rows.offsets))
+    missing = column.missing(wires)[own]
+    held = {s: w.flat if isinstance(w, Ragged) else w[own] for s, w in wires.items()}
+    cells = next(iter(held.values()))
+    ragged = isinstance(next(iter(wires.values())), Ragged)
     limit = getattr(column, "clip", None)
     with np.errstate(invalid="ignore"):
         clipped = None if limit is None else _share(np.abs(cells) > limit)
@@ -199,9 +201,10 @@ def _shown_rows(column: Column, encoded: Encoded, wires: Wires) -> dict[str, Any
     return {
         "count": int(missing.size),
         "missing": _share(missing),
+        "gaps": _share(np.isnan(cells)) if ragged and cells.dtype == np.float32 else None,
         "unseen": unseen,
         "clipped": clipped,
-        "constant": _constant(wires, missing),
+        "constant": _constant(held, np.zeros(len(cells), bool) if ragged else missing),
     }
 
 

@@ -324,7 +324,15 @@ def _frame(data: Any) -> pl.DataFrame | pl.LazyFrame:
 
 
 def _columns(values: Mapping[str, Any], names: Sequence[Any]) -> pl.DataFrame:
-    series = [_series(name, cells) for name, cells in values.items()]
+    series: list[pl.Series] = []
+    problems: list[Problem] = []
+    for name, cells in values.items():
+        try:
+            series.append(_series(name, cells))
+        except TableError as error:
+            problems += error.problems
+    if problems:
+        raise TableError(problems)
     twice = sorted({str(name) for name in names if [str(other) for other in names].count(str(name)) > 1})
     heights = {one.name: len(one) for one in series}
     if twice:
@@ -339,12 +347,22 @@ def _series(name: str, values: Any) -> pl.Series:
     if isinstance(values, str | bytes) or not ordered:
         raise TableError([Problem(f"must be a list or an array, not {shorten(values)}", name)])
     try:
-        series = _typed(name, values)
-    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
-        series = None
-    if series is None or series.dtype == pl.Object:
-        series = _mixed(name, [None if _is_missing(cell) else cell for cell in values])
+        series = _readable(name, values)
+    except UnicodeEncodeError:
+        raise TableError([_no_text(name, values)]) from None
     return series.arr.to_list() if isinstance(series.dtype, pl.Array) else series
+
+
+def _readable(name: str, values: Any) -> pl.Series:
+    try:
+        series = _typed(name, values)
+        if series.dtype != pl.Object:
+            return series
+    except UnicodeEncodeError:
+        raise
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
+        pass
+    return _mixed(name, [None if _is_missing(cell) else cell for cell in values])
 
 
 def _typed(name: str, values: Any) -> pl.Series:
@@ -390,6 +408,20 @@ def _mixed(name: str, cells: list[Any]) -> pl.Series:
     if all(cell is None or isinstance(cell, int | float | np.number) for cell in cells):
         return pl.Series(name, [None if cell is None else float(cell) for cell in cells], dtype=pl.Float64)
     return pl.Series(name, [None if cell is None else str(cell) for cell in cells], dtype=pl.String)
+
+
+def _no_text(name: str, values: Any) -> Problem:
+    """Which cells hold half of a surrogate pair: no text that UTF-8 can write."""
+    rows = [row for row, cell in enumerate(values) if _is_torn(cell)]
+    remedy = "It comes of bytes decoded in another encoding, or of a text cut in two: decode them anew, or take it out."
+    shown = [values[row] for row in rows[:5]]
+    return Problem("holds half of a surrogate pair, which is no character", name, rows, shown, len(rows), remedy)
+
+
+def _is_torn(cell: Any) -> bool:
+    if isinstance(cell, list | tuple | np.ndarray):
+        return any(_is_torn(one) for one in cell)
+    return isinstance(cell, str) and any("\ud800" <= c <= "\udfff" for c in cell)
 
 
 def _is_pandas(data: Any) -> bool:

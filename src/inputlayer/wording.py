@@ -89,7 +89,8 @@ def folded(names: Sequence[str]) -> list[str]:
 def _state(shown: Mapping[str, Any] | None) -> str:
     if shown is None:
         return "not given"
-    shares = [f"{percent(shown[s])} {s}" for s in ("missing", "unseen", "clipped") if shown[s]]
+    words = {"missing": "missing", "gaps": "of the numbers missing", "unseen": "unseen", "clipped": "clipped"}
+    shares = [f"{percent(shown[s])} {told}" for s, told in words.items() if shown[s]]
     return ",\n".join(shares + ["constant"] * shown["constant"]) or "all there"
 
 
@@ -157,7 +158,31 @@ def _channels(told: Mapping[str, Any]) -> list[str]:
     return [*parts, f"{len(channels)} channels, {channels[0]['scale']}: means {means}, spreads {spreads}"]
 
 
-_WORDS = {"scale": _scaled, "common": _vocabulary, "step": _times, "true": _yes_no, "channels": _channels}
+def _sounds(told: Mapping[str, Any]) -> list[str]:
+    frames = f"{told['width']} {'bands' if told['features'] == 'mel' else 'coefficients'}"
+    parts = [f"{_count(told['sounds'], 'sound')} at {told['rate']:,} Hz", f"{_from_to(*told['frames'])} of {frames}"]
+    parts += [f"{told['resampled']:,} resampled"] if told["resampled"] else []
+    return parts + ([f"{told['missing']:,} missing"] if told["missing"] else [])
+
+
+def _pictures(told: Mapping[str, Any]) -> list[str]:
+    height, width = told["height, width"]
+    colours = "grey" if told["colours"] == 1 else f"{told['colours']} colours"
+    parts = [f"{_count(told['pictures'], 'picture')} of {height} x {width}, {colours}"]
+    parts += [f"{_from_to(*told['frames'])} a cell"] if told["cell"] == "frames" else []
+    parts += [f"{told['resized']:,} resized"] if told["resized"] else []
+    return parts + ([f"{told['missing']:,} missing"] if told["missing"] else [])
+
+
+_WORDS = {
+    "rate": _sounds,
+    "colours": _pictures,
+    "scale": _scaled,
+    "common": _vocabulary,
+    "step": _times,
+    "true": _yes_no,
+    "channels": _channels,
+}
 """How to put what was learnt into words, by a key that tells it; any other kind's is told key by key."""
 
 

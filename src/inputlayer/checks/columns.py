@@ -44,7 +44,7 @@ def learn(example: Example, pieces: Sequence[Sequence[Any]] | None = None) -> An
         found = example.column.learn(_take(example, cells).values, row)
         statistic = found if statistic is None else statistic.merge(found)
         row += len(cells)
-    state = example.column.finish(statistic, Where(NAMES[0], 0, problems))  # type: ignore[arg-type]
+    state = example.column.finish(statistic, Where(NAMES[0], 0, problems))  # type: ignore[arg-type]  # there is a piece, and so a statistic
     require(not len(problems), f"learning notes problems: {[str(p) for p in problems]}")
     return state
 

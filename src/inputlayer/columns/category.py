@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor, nn
 
+from inputlayer.codes import FIRST, MISSING, UNSEEN, CodeTable
 from inputlayer.columns.base import Column, ColumnModule, Example, Part, State, TwinPart, Where, Wire, Wires, wire_name
 from inputlayer.errors import OptionError, Problem, TableError
 from inputlayer.statistics import Counts
@@ -18,7 +19,6 @@ from inputlayer.statistics import Counts
 if TYPE_CHECKING:
     from inputlayer.graph import Graph
 
-MISSING, UNSEEN, FIRST = 0, 1, 2  # codes; values of the vocabulary count from FIRST
 _NO_NUMBER = np.iinfo(np.int64).min  # a missing whole number in the graph, as NaT is a missing time
 _SHOWN = 8
 _MISFIT_REMEDY = "Give the column the type it had in training."
@@ -267,43 +267,19 @@ class CategoryModule(ColumnModule):
         self.columns = tuple(states)
         self.extras = tuple(f"{name}[{i}]" for name, state in states.items() for i in range(state.width))
         # A list, not a ModuleDict: column names may hold dots, which module names cannot.
-        self.tables = nn.ModuleList()
-        for i, state in enumerate(states.values()):
-            self.tables.append(_table(state))
-            share = torch.tensor(state.counts, dtype=torch.float64)
-            self.register_buffer(f"share_{i}", (share / share.sum()).float(), persistent=False)
-
-    def _unseen(self, i: int) -> Tensor:
-        """The mean of the seen embeddings, (width,): what code 1 adds to its own row."""
-        return torch.mv(self.tables[i].get_parameter("weight")[FIRST:].T, self.get_buffer(f"share_{i}"))
+        # Rows have a length of about 1, so that a category weighs as much as one scaled number.
+        self.tables = nn.ModuleList(CodeTable(s.counts, s.width, s.width**-0.5) for s in states.values())
 
     def forward(self, wires: Mapping[str, Tensor]) -> Part:
         """Codes (B, T) int32 per column -> extras (B, T, sum of widths)."""
-        parts = []
-        for i, name in enumerate(self.columns):
-            codes = wires[wire_name(name, "")]
-            unseen = (codes == UNSEEN).unsqueeze(-1)
-            parts.append(self.tables[i](codes) + unseen * self._unseen(i))
-        return Part(extras=torch.cat(parts, dim=-1))
+        each = zip(self.columns, self.tables, strict=True)
+        return Part(extras=torch.cat([table(wires[wire_name(name, "")]) for name, table in each], dim=-1))
 
     def onnx(self, g: Graph, wires: Mapping[str, str]) -> TwinPart:
-        """The embeddings as constants, the mean already added to the row of the unseen."""
-        parts = []
-        for i, name in enumerate(self.columns):
-            with torch.no_grad():
-                table = self.tables[i].get_parameter("weight").clone()
-                table[UNSEEN] += self._unseen(i)
-            parts.append(g("Gather", g.constant(table.cpu().numpy()), wires[wire_name(name, "")], axis=0))
+        """The same, in a graph."""
+        each = zip(self.columns, cast(Iterable[CodeTable], self.tables), strict=True)
+        parts = [g("Gather", g.constant(t.constant()), wires[wire_name(name, "")], axis=0) for name, t in each]
         return TwinPart(extras=g("Concat", *parts, axis=-1))
-
-
-def _table(state: CategoryState) -> nn.Embedding:
-    """An embedding whose rows have a length of about 1, so that a category weighs as much as one scaled number."""
-    table = nn.Embedding(FIRST + len(state.counts), state.width, padding_idx=MISSING)
-    with torch.no_grad():
-        table.weight.normal_(std=state.width**-0.5)
-        table.weight[:FIRST] = 0
-    return table
 
 
 def _misfit(values: pl.Series, state: CategoryState) -> str:

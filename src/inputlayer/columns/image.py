@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import polars as pl
@@ -355,7 +355,8 @@ class ImageSteps(ColumnModule):
             values = g("Div", g("Sub", pixels, mean), spread)
             part = part._replace(values=values, present=g("GreaterOrEqual", pixels, g.constant(0.0)))
         if self.films:
-            made = [_each(g, wires[n], 2, stack) for n, stack in zip(self.films, self.stacks, strict=True)]  # type: ignore[arg-type]
+            stacks = cast(Iterable[Convolutions], self.stacks)
+            made = [_each(g, wires[n], 2, stack) for n, stack in zip(self.films, stacks, strict=True)]
             part = part._replace(extras=g("Concat", *made, axis=-1))
         return part
 
@@ -395,8 +396,8 @@ class PooledImage(ColumnModule):
 
     def onnx(self, g: Graph, wires: Mapping[str, str]) -> TwinPart:
         """The same, in a graph."""
-        parts, two = [], g.constant([2])
-        for name, height, flag, stack in zip(self.wires, self.heights, self.flags, self.stacks, strict=True):
+        parts, two, stacks = [], g.constant([2]), cast(Iterable[Convolutions], self.stacks)
+        for name, height, flag, stack in zip(self.wires, self.heights, self.flags, stacks, strict=True):
             pixels, lengths = wires[name], g("Unsqueeze", wires[f"{name}.lengths"], g.constant([-1]))
             if height:
                 more = g("Concat", g("Shape", pixels, end=2), g.constant([height]), g("Shape", pixels, start=3), axis=0)
@@ -406,7 +407,7 @@ class PooledImage(ColumnModule):
             count = g("Gather", g("Shape", pixels), g.constant(2), axis=0)
             place = g("Range", g.constant(0), count, g.constant(1))
             real = g.cast(g("Less", place, lengths), np.float32)
-            seen = g("Mul", _each(g, pixels, 3, stack), g("Unsqueeze", real, g.constant([-1])))  # type: ignore[arg-type]
+            seen = g("Mul", _each(g, pixels, 3, stack), g("Unsqueeze", real, g.constant([-1])))
             number = g("Max", g("ReduceSum", real, two, keepdims=1), g.constant(1.0))
             parts.append(g("Div", g("ReduceSum", seen, two, keepdims=0), number))
             if flag:

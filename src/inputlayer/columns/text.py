@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 
 import numpy as np
 import polars as pl
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from inputlayer.codes import FIRST, MISSING, UNSEEN, CodeTable
 from inputlayer.columns.base import (
     Column,
     ColumnModule,
@@ -37,7 +38,6 @@ from inputlayer.words import WordCodes, count_words
 if TYPE_CHECKING:
     from inputlayer.graph import Graph
 
-MISSING, UNSEEN, FIRST = 0, 1, 2  # codes; tokens of the vocabulary count from FIRST
 _SHOWN = 8
 _WIDEST = 100
 
@@ -352,9 +352,6 @@ class _Embeddings(ColumnModule):
         self.extras = tuple(f"{name}[{i}]" for name, state in states.items() for i in range(state.width))
         # A list, not a ModuleDict: column names may hold dots, which module names cannot.
         self.tables = nn.ModuleList(_table(state, pooled) for state in states.values())
-        for i, state in enumerate(states.values()):
-            share = torch.tensor(state.counts, dtype=torch.float64)
-            self.register_buffer(f"share_{i}", (share / share.sum()).float(), persistent=False)
 
     def _codes(self, i: int, wires: Mapping[str, Tensor]) -> Tensor:
         """The codes of one column, in training some of them dropped."""
@@ -364,19 +361,8 @@ class _Embeddings(ColumnModule):
         dropped = (torch.rand(codes.shape, device=codes.device) < self.dropouts[i]) & (codes != MISSING)
         return codes.masked_fill(dropped, UNSEEN)
 
-    def _weight(self, i: int) -> Tensor:
-        return self.tables[i].get_parameter("weight")
-
-    def _unseen(self, i: int) -> Tensor:
-        """The mean of the seen embeddings, (width,): what code 1 adds to its own row."""
-        return torch.mv(self._weight(i)[FIRST:].T, self.get_buffer(f"share_{i}"))
-
-    def _constant(self, g: Graph, i: int) -> str:
-        """The embedding in a graph, the mean already added to the row of the unseen."""
-        with torch.no_grad():
-            table = self._weight(i).clone()
-            table[UNSEEN] += self._unseen(i)
-        return g.constant(table.cpu().numpy())
+    def _table(self, i: int) -> CodeTable:
+        return cast(CodeTable, self.tables[i])
 
 
 class TextModule(_Embeddings):
@@ -387,18 +373,14 @@ class TextModule(_Embeddings):
 
     def forward(self, wires: Mapping[str, Tensor]) -> Part:
         """Codes -> Part."""
-        parts = []
-        for i in range(len(self.columns)):
-            codes = self._codes(i, wires)
-            unseen = (codes == UNSEEN).unsqueeze(-1)
-            parts.append(self.tables[i](codes) + unseen * self._unseen(i))
+        parts = [self._table(i)(self._codes(i, wires)) for i in range(len(self.columns))]
         return Part(extras=torch.cat(parts, dim=-1))
 
     def onnx(self, g: Graph, wires: Mapping[str, str]) -> TwinPart:
         """The same, in a graph."""
-        parts = [
-            g("Gather", self._constant(g, i), wires[wire_name(name, "")], axis=0) for i, name in enumerate(self.columns)
-        ]
+        tables = [g.constant(self._table(i).constant()) for i in range(len(self.columns))]
+        each = zip(tables, self.columns, strict=True)
+        parts = [g("Gather", table, wires[wire_name(name, "")], axis=0) for table, name in each]
         return TwinPart(extras=g("Concat", *parts, axis=-1))
 
 
@@ -417,13 +399,13 @@ class TextPool(_Embeddings):
         """Codes -> Part."""
         parts, counts = [], []
         for i in range(len(self.columns)):
-            codes = self._codes(i, wires)
+            codes, table = self._codes(i, wires), self._table(i)
             counts.append((codes != MISSING).sum(dim=-1, keepdim=True))
             cells = codes.flatten(0, 1)
-            total = functional.embedding_bag(cells, self._weight(i), mode="sum", padding_idx=MISSING)
+            total = functional.embedding_bag(cells, table.weight, mode="sum", padding_idx=MISSING)
             total = total.view(*codes.shape[:2], -1)
             unseen = (codes == UNSEEN).sum(dim=-1, keepdim=True)
-            parts.append((total + unseen * self._unseen(i)) / counts[-1].clamp(min=1))
+            parts.append((total + unseen * table.mean()) / counts[-1].clamp(min=1))
         flags = [(counts[i] == 0).to(parts[0].dtype) for i in self.flagged]
         return Part(extras=torch.cat([*parts, *flags], dim=-1))
 
@@ -434,23 +416,26 @@ class TextPool(_Embeddings):
             codes = wires[wire_name(name, "")]
             real = g.cast(g("Greater", codes, g.constant(MISSING, np.int32)), np.float32)
             counts.append(g("ReduceSum", real, g.constant([2]), keepdims=1))
-            total = g("ReduceSum", g("Gather", self._constant(g, i), codes, axis=0), g.constant([2]), keepdims=0)
+            total = g(
+                "ReduceSum",
+                g("Gather", g.constant(self._table(i).constant()), codes, axis=0),
+                g.constant([2]),
+                keepdims=0,
+            )
             parts.append(g("Div", total, g("Max", counts[-1], g.constant(1.0))))
         flags = [g.cast(g("Equal", counts[i], g.constant(0.0)), np.float32) for i in self.flagged]
         return TwinPart(extras=g("Concat", *parts, *flags, axis=-1))
 
 
-def _table(state: TextState, pooled: bool) -> nn.Embedding:
+def _table(state: TextState, pooled: bool) -> CodeTable:
     """An embedding whose rows, or whose means over a cell of usual length, have a length of about 1.
 
     So that a text weighs as much as one scaled number. Given vectors stay as they are, and set the others' spread.
     """
-    table = nn.Embedding(FIRST + len(state.words), state.width, padding_idx=MISSING)
     usual = state.tokens / max(1, state.cells - state.missing) if pooled else 1.0
     spread = float(state.vectors.std()) if len(state.known) else (usual / state.width) ** 0.5
+    table = CodeTable(state.counts, state.width, spread)
     with torch.no_grad():
-        table.weight.normal_(std=spread)
-        table.weight[:FIRST] = 0
         if state.known:
             table.weight[torch.tensor(state.known) + FIRST] = torch.from_numpy(state.vectors)
     return table

@@ -9,12 +9,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from inputlayer.codes import FIRST, MISSING, UNSEEN
 from inputlayer.columns.base import wire_name
 from inputlayer.keras.base import Half, KerasPart, KerasTensors, array
 from inputlayer.number_embeddings import REACH
 from inputlayer.times import DAY, SECOND, circles
 
-_MISSING, _UNSEEN, _FIRST = 0, 1, 2  # codes of categories and of tokens
 _LATER = 2**30  # beyond any step
 
 
@@ -108,7 +108,7 @@ class Embedded(Half):
     def __init__(self, module: Any, names: Sequence[str]) -> None:
         super().__init__(module, names)
         self.tables = [array(table.weight) for table in module.tables]
-        self.share = [array(module.get_buffer(f"share_{i}")) for i in range(len(self.tables))]
+        self.share = [array(table.share) for table in module.tables]
 
     def start(self) -> list[np.ndarray]:
         """An embedding per column."""
@@ -124,9 +124,9 @@ class Embedded(Half):
         codes = wires[wire_name(name, "")]
         table = ops.convert_to_tensor(table)
         share = ops.cast(self.share[self.names.index(name)], table.dtype)
-        mean = ops.matmul(ops.expand_dims(share, 0), table[_FIRST:])[0]
-        own = ops.take(table, codes, axis=0) * _marks(codes != _MISSING, table)
-        return own + _marks(codes == _UNSEEN, table) * mean
+        mean = ops.matmul(ops.expand_dims(share, 0), table[FIRST:])[0]
+        own = ops.take(table, codes, axis=0) * _marks(codes != MISSING, table)
+        return own + _marks(codes == UNSEEN, table) * mean
 
 
 class Tokens(Embedded):
@@ -147,7 +147,7 @@ class Tokens(Embedded):
         for name, share in self.dropouts.items():
             codes = wires[wire_name(name, "")]
             lost = keras.random.uniform(ops.shape(codes), dtype="float32", seed=seed) < share
-            changed[wire_name(name, "")] = ops.where(ops.logical_and(lost, codes != _MISSING), _UNSEEN, codes)
+            changed[wire_name(name, "")] = ops.where(ops.logical_and(lost, codes != MISSING), UNSEEN, codes)
         return changed
 
 
@@ -162,7 +162,7 @@ class PooledText(Tokens):
         """Codes (B, T, L), 0 where padded -> extras (B, T, sum of widths + flags)."""
         parts, counts = [], {}
         for name, table in zip(self.names, weights, strict=True):
-            marks = _marks(wires[wire_name(name, "")] != _MISSING, table)
+            marks = _marks(wires[wire_name(name, "")] != MISSING, table)
             counts[name] = ops.sum(marks, axis=2)
             total = ops.sum(self.look_up(name, wires, table), axis=2)
             parts.append(total / ops.maximum(counts[name], 1))
@@ -180,7 +180,7 @@ class Flags(Half):
     def __call__(self, wires: KerasTensors, weights: Sequence[Any]) -> KerasPart:
         """Codes (B, T) -> extras (B, T, columns + columns with gaps)."""
         codes = ops.stack([ops.cast(wires[wire_name(name, "")], "float32") for name in self.names], axis=-1)
-        missing = ops.cast(codes == _MISSING, "float32")
+        missing = ops.cast(codes == MISSING, "float32")
         extras = [(1 - missing) * (2 * codes - 3)]
         if len(self.gaps):
             extras.append(ops.take(missing, self.gaps, axis=-1))
