@@ -4,7 +4,7 @@ The 10,662 movie reviews, 10 times over, batches of 64. All cut them by one rule
 a word, any other sign a word by itself, A to Z in lower case), and look words up in one vocabulary (20,000, each seen
 twice): 0 is padding, 1 unseen. The sentences stand in memory as each library likes them (a polars column, a tensor of
 strings, a list); timed is one pass over the batches, everything from the sentence on included, again and again for 5 s.
-The note holds the sum of all codes: the same sum, the same work (Python lowers a few letters more). Keras comes in three
+The note holds the sum of all codes: the same sum, the same work (Python lowers a few more letters). Keras comes in 3
 ways: the layer called batch by batch; mapped over a `tf.data` pipeline, on all threads; and the same with Keras' own
 rule, which does less (signs are thrown away).
 """
