@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from polars.testing import assert_frame_equal
 
 import inputlayer as il
+from inputlayer import prediction
 from inputlayer.errors import OptionError, TableError
 from samples import ROADS, cells, groups, panel, waves, windows
 
@@ -294,3 +298,55 @@ def test_unsorted_unseen_and_missing_work(model: il.Model) -> None:
     near(model.predict(frame.sample(fraction=1.0, shuffle=True, seed=1), future=BOTH), expected)
     odd = frame.with_columns(wind=pl.lit("storm"), temp=pl.lit(None, pl.Float64))
     assert np.isfinite(model.predict(odd, future=BOTH)["load"].to_numpy()).all()
+
+
+# -- batches beside each other -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    monkeypatch.setattr(prediction, "_SIZE", 8)  # many batches
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_batches_beside_each_other_give_the_same_in_the_same_order(threads: Any, count: int) -> None:
+    frame = panel((40, 25))
+    model = trained(windows(), frame)
+    threads(1)
+    alone = model.backtest(frame)
+    threads(count)
+    near(alone, model.backtest(frame))
+    assert torch.get_num_threads() == count
+
+
+def test_an_error_in_a_thread_is_raised_and_leaves_things_as_they_were(
+    threads: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = panel((40, 25))
+    model = trained(windows(), frame)
+    threads(2)
+    monkeypatch.setattr(model.network.head, "forward", lambda y: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        model.backtest(frame)
+    assert torch.get_num_threads() == 2
+
+
+def test_a_body_of_the_users_own_is_never_run_in_two_threads(threads: Any) -> None:
+    names = set()
+
+    class Own(torch.nn.Module):
+        width = 1
+
+        def forward(self, x: Any, lengths: Any, future: Any, key: Any) -> Any:
+            names.add(threading.current_thread().name)
+            return x[:, -1:, :1].expand(-1, 3, 1)
+
+    frame = panel((60,))
+    model = il.Model(il.InputLayer(plain()), Own())
+    model.fit(frame, epochs=0)
+    threads(2)
+    model.backtest(frame)
+    assert names == {threading.current_thread().name}

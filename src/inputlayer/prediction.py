@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 import polars as pl
 import torch
 
 from inputlayer.batch import Batch, Batches
+from inputlayer.bodies.base import Body
 from inputlayer.encode import Encoded, encode
 from inputlayer.errors import OptionError, Problem, Problems, TableError
 from inputlayer.forecast import in_table_type, last_windows, rows_ahead
@@ -20,8 +23,8 @@ from inputlayer.schema import Schema
 from inputlayer.sequence import Windows
 from inputlayer.table import Table
 
+_T = TypeVar("_T")
 _SIZE = 256  # sequences per batch when nothing is learnt: PyTorch's LSTM on a CPU is quickest there
-_SEQUENCE = "\0sequence"  # a column that no table has, dropped in the end
 
 
 def predict(network: Network, table: Table, future: Table | None) -> pl.DataFrame:
@@ -46,8 +49,8 @@ def predict(network: Network, table: Table, future: Table | None) -> pl.DataFram
     else:
         encoded, given = encode(fitted, table, targets=False, noted=False), True
     batches = Batches(encoded, fitted, _SIZE, targets=False)
-    frames = [_frame(network, encoded, b, y, table, order=given) for b, y in outputs(network, batches, "Predicting")]
-    return in_order(frames)
+    parts = [_part(network, encoded, batch, y) for batch, y in outputs(network, batches, "Predicting")]
+    return _frame(network, encoded, parts, table, order=given)
 
 
 def _raise_all(network: Network, table: Table, problems: Problems) -> NoReturn:
@@ -73,15 +76,14 @@ def forecasts(network: Network, encoded: Encoded, table: Table, size: int) -> It
     """`backtest` of a table that is encoded already, with its raw targets."""
     # A pool holds consecutive sequences, in batches by length; a frame holds a pool, in its own order.
     batches = Batches(encoded, network.layer.learnt, _SIZE, pool=max(1, size // _SIZE))
-    frames: list[pl.DataFrame] = []
+    parts: list[_Part] = []
     for batch, y in outputs(network, batches, "Forecasting"):
-        frame = _frame(network, encoded, batch, y, table, order=True)
-        frames.append(frame.with_columns(_truth(network, encoded, batch)))
-        if len(frames) == batches.pool:
-            yield in_order(frames)
-            frames = []
-    if frames:
-        yield in_order(frames)
+        parts.append(_part(network, encoded, batch, y))
+        if len(parts) == batches.pool:
+            yield _frame(network, encoded, parts, table, order=True)
+            parts = []
+    if parts:
+        yield _frame(network, encoded, parts, table, order=True)
 
 
 def outputs(network: Network, batches: Batches, title: str) -> Iterator[tuple[Batch, np.ndarray]]:
@@ -89,14 +91,41 @@ def outputs(network: Network, batches: Batches, title: str) -> Iterator[tuple[Ba
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     was_training = network.training
     network.eval()
+
+    def run(chosen: torch.Tensor) -> tuple[Batch, np.ndarray]:
+        with torch.inference_mode():
+            batch = batches.gather(chosen)
+            return batch, network.raw(network(batch if device.type == "cpu" else batch.to(device)))
+
+    # A module of the user's own may keep something between calls, so its batches go one after the other.
+    several = device.type == "cpu" and isinstance(network.body, Body) and len(batches) > 1
     try:
-        with torch.inference_mode(), progress(title, batches.sequences) as advance:
-            for batch in batches:
-                y = network(batch if device.type == "cpu" else batch.to(device))
-                yield batch, network.raw(y)
+        with progress(title, batches.sequences) as advance:
+            for batch, y in _in_threads(run, batches.order()) if several else map(run, batches.order()):
+                yield batch, y
                 advance(len(batch))
     finally:
         network.train(was_training)
+
+
+def _in_threads(run: Callable[[torch.Tensor], _T], items: Iterable[torch.Tensor]) -> Iterator[_T]:
+    """`run` of each item, in their order, as many at a time as PyTorch has threads, each on one thread.
+
+    A recurrent network's steps wait for each other: two batches beside each other keep two cores busier than one batch
+    shared between them. Only a few results are held ahead of the one that is asked for.
+    """
+    threads = torch.get_num_threads()
+    waiting: deque[Future[_T]] = deque()
+    try:
+        with ThreadPoolExecutor(threads, "outputs", lambda: torch.set_num_threads(1)) as pool:
+            for item in items:
+                waiting.append(pool.submit(run, item))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+    finally:
+        torch.set_num_threads(threads)  # the setting is each thread's own, but new threads start from the last one set
 
 
 def truth(network: Network, encoded: Encoded, batch: Batch) -> np.ndarray:
@@ -119,22 +148,6 @@ def target_rows(encoded: Encoded, batch: Batch) -> np.ndarray:
     return rows if encoded.index.targets else np.minimum(rows, encoded.rows.count - 1)
 
 
-def _truth(network: Network, encoded: Encoded, batch: Batch) -> list[pl.Series]:
-    true = truth(network, encoded, batch)
-    keep = _kept(encoded, batch)
-    columns = []
-    for k, name in enumerate(network.layer.schema.targets):
-        if isinstance(network.head, Classes):
-            assert batch.real is not None
-            labels = [*network.head.labels, None]
-            known = batch.real.cpu().numpy()[..., k] & (true[..., k] >= 0)
-            at = np.where(known, true[..., k], len(labels) - 1)[keep]
-            columns.append(pl.Series(f"{name}_true", _labels(labels))[at])
-        else:
-            columns.append(pl.Series(f"{name}_true", true[..., k][keep], nan_to_null=True))
-    return columns
-
-
 def _kept(encoded: Encoded, batch: Batch) -> np.ndarray:
     """Which of a batch's target steps are real steps, (B, n) bool: all but padding."""
     count = encoded.index.targets
@@ -143,23 +156,46 @@ def _kept(encoded: Encoded, batch: Batch) -> np.ndarray:
     return np.ones((len(batch), steps), dtype=bool) if count else np.arange(steps) < lengths[:, None]
 
 
-def _frame(
-    network: Network, encoded: Encoded, batch: Batch, y: np.ndarray, table: Table, *, order: bool
-) -> pl.DataFrame:
-    """A batch's predictions as a table, one row per target step."""
-    schema = network.layer.schema
-    sequence = schema.sequence
+class _Part(NamedTuple):
+    """A batch's target steps, one row each: sequence and step (rows,), y (rows, K, Q), true and real (rows, K)."""
+
+    sequence: np.ndarray
+    step: np.ndarray
+    y: np.ndarray
+    true: np.ndarray | None
+    real: np.ndarray | None
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Part]) -> _Part:
+        """All rows, sequences in their own order."""
+        sequence = np.concatenate([part.sequence for part in parts])
+        at = slice(None) if (np.diff(sequence) >= 0).all() else np.argsort(sequence, kind="stable")
+        step, y = (np.concatenate(rows)[at] for rows in ([p.step for p in parts], [p.y for p in parts]))
+        true, real = [p.true for p in parts if p.true is not None], [p.real for p in parts if p.real is not None]
+        if not true or not real:
+            return cls(sequence[at], step, y, None, None)
+        return cls(sequence[at], step, y, np.concatenate(true)[at], np.concatenate(real)[at])
+
+
+def _part(network: Network, encoded: Encoded, batch: Batch, y: np.ndarray) -> _Part:
     keep = _kept(encoded, batch)
-    chosen = batch.index.cpu().numpy()
     at, step = np.nonzero(keep)
-    ahead = encoded.index.ahead[chosen][at]
-    columns: list[pl.Series] = [pl.Series(_SEQUENCE, chosen[at])]
-    series = encoded.index.series[chosen][at]
-    for name in sequence.by_names:
-        columns.append(encoded.rows.keys[name][series])
+    sequence = batch.index.cpu().numpy()[at]
+    if batch.real is None:
+        return _Part(sequence, step, y[keep], None, None)
+    return _Part(sequence, step, y[keep], truth(network, encoded, batch)[keep], batch.real.cpu().numpy()[keep])
+
+
+def _frame(network: Network, encoded: Encoded, parts: Sequence[_Part], table: Table, *, order: bool) -> pl.DataFrame:
+    """Predictions as a table, one row per target step, and the truth beside them where it is known."""
+    schema, index = network.layer.schema, encoded.index
+    sequence = schema.sequence
+    chosen, step, y, true, real = _Part.joined(parts)
+    ahead, series = index.ahead[chosen], index.series[chosen]
+    columns = [encoded.rows.keys[name][series] for name in sequence.by_names]
     if isinstance(sequence, Windows):
-        last = encoded.index.start[chosen] + encoded.index.length[chosen] - 1
-        columns.append(_order(network, encoded, table, last[at]).alias(_free("origin", schema)))
+        last = index.start[chosen] + index.length[chosen] - 1
+        columns.append(_order(network, encoded, table, last).alias(_free("origin", schema)))
         if sequence.horizon:
             columns.append(pl.Series(_free("step", schema), step + 1))
             columns += [_order(network, encoded, table, ahead + step)] if order else []
@@ -168,7 +204,23 @@ def _frame(
     elif not sequence.target_rows:
         source = encoded.rows.source
         columns.append(pl.Series(_free("row", schema), ahead + step if source is None else source[ahead + step]))
-    return pl.DataFrame([*columns, *_values(network, y[keep])])
+    columns += _values(network, y)
+    if true is not None and real is not None:
+        columns += _truth(network, true, real)
+    return pl.DataFrame(columns)
+
+
+def _truth(network: Network, true: np.ndarray, real: np.ndarray) -> list[pl.Series]:
+    """``<target>_true`` for each target, from (rows, K)."""
+    columns = []
+    for k, name in enumerate(network.layer.schema.targets):
+        if isinstance(network.head, Classes):
+            labels = [*network.head.labels, None]
+            at = np.where(real[:, k] & (true[:, k] >= 0), true[:, k], len(labels) - 1)
+            columns.append(pl.Series(f"{name}_true", _labels(labels))[at])
+        else:
+            columns.append(pl.Series(f"{name}_true", true[:, k], nan_to_null=True))
+    return columns
 
 
 def _free(name: str, schema: Schema) -> str:
@@ -214,8 +266,3 @@ def _order(network: Network, encoded: Encoded, table: Table, rows: np.ndarray) -
     """The order column at encoded rows, in its own type."""
     assert encoded.rows.order is not None
     return in_table_type(network.layer.learnt, table, encoded.rows.order[rows])
-
-
-def in_order(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Join frames into one, sequences in their own order."""
-    return pl.concat(frames).sort(_SEQUENCE, maintain_order=True).drop(_SEQUENCE)
