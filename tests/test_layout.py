@@ -35,8 +35,8 @@ SHARED: dict[str, list[str]] = {
     "bodies/": ["dense.py", "recurrent.py"],
     "keras/": ["kinds.py"],
     "onnx/": [
-        "tables.py", "clock.py", "cells.py", "rows.py", "ahead.py", "feeds.py", "runtime.py", "twin.py", "drawn.py",
-        "parity.py", "export.py",
+        "tables.py", "clock.py", "cells.py", "rows.py", "ahead.py", "feeds.py", "engine.py", "runtime.py", "twin.py",
+        "step.py", "drawn.py", "parity.py", "export.py",
     ],
     "report/": [
         "histogram.py",

@@ -29,14 +29,14 @@ Cells = Sequence[Any]
 
 
 class Quick:
-    """Reads the columns `names` of rows, with the one that orders them."""
+    """Reads the columns `names` of rows, with the one that orders them; those of `by` must not be missing."""
 
-    def __init__(self, fitted: Fitted, names: Iterable[str]) -> None:
+    def __init__(self, fitted: Fitted, names: Iterable[str], by: Sequence[str] = ()) -> None:
         schema, names = fitted.schema, list(names)
         sequence = schema.sequence
         columns = {name: (schema.columns[name], fitted.states[name]) for name in names}
         self._numbers = Numbers({n: pair for n, pair in columns.items() if isinstance(pair[0], Number)})
-        self._order, self._by = sequence.order_name, sequence.by_names
+        self._order, self._by = sequence.order_name, tuple(by)
         clock = fitted.clock
         self._timed = None if clock is None else clock.timed
         self._others = {n: _reader(n, *pair) for n, pair in columns.items() if not isinstance(pair[0], Number)}

@@ -23,9 +23,8 @@ from inputlayer.kept import Entry, Layout, Memory
 from inputlayer.network import Network, describe
 from inputlayer.prediction import quantile_name
 from inputlayer.quick import Quick
-from inputlayer.schema import check_columns
 from inputlayer.sequence import Groups, Windows
-from inputlayer.streaming import Answers, Facts, Read, Row, Stream, Values
+from inputlayer.streaming import Answers, Facts, Read, Row, Stream, Values, note
 from inputlayer.table import Table
 from inputlayer.times import Times
 
@@ -55,7 +54,8 @@ class NetworkEngine:
         with torch.inference_mode():
             memory = self._begin() if length is None else ()
         self.facts = _facts(fitted, Layout(length, _entries(fitted, self.schema.steps), _static(fitted), memory))
-        self._quick, self._quick_ahead = Quick(fitted, self.schema.inputs), Quick(fitted, self.schema.future)
+        self._quick = Quick(fitted, self.schema.inputs, self.schema.sequence.by_names)
+        self._quick_ahead = Quick(fitted, self.schema.future)
         self._names = _names(self.network)
 
     # -- rows ------------------------------------------------------------------------------------------------------
@@ -88,8 +88,7 @@ class NetworkEngine:
                 order += number
                 wires.append(wired)
             except TableError as error:
-                for p in error.problems:
-                    problems.add(p.what, column=p.column, rows=p.rows, values=p.values, remedy=p.remedy)
+                note(problems, error, i)
         problems.raise_if_any()
         return order, {name: np.concatenate([wired[name] for wired in wires]) for name in wires[0]}
 
@@ -116,8 +115,6 @@ class NetworkEngine:
             return found
         problems, table = Problems(), Table.of(list(rows))
         known = dict.fromkeys([str(self.schema.sequence.order_name), *self.schema.future])
-        check_columns(table, known, problems, of="future=")
-        problems.raise_if_any()
         cells = table.frame(list(known)).to_dict(as_series=False)
         # The columns that nothing is known of are missing, and the series are known: neither is looked at.
         rest: dict[str, list[int | None]] = {name: [0] * len(rows) for name in self.schema.sequence.by_names}

@@ -264,7 +264,7 @@ class Stream:
             return {}
         count = len(turns)
         if future is not None:
-            order, values = self._engine.read_ahead(_flat(future, count, facts.horizon))
+            order, values = self._engine.read_ahead(self._rows_ahead(future, count))
             self._check_follows(np.array(order).reshape(count, facts.horizon), np.array(read.order), future)
         elif facts.made and facts.step is not None:
             steps = np.arange(1, facts.horizon + 1) * facts.step
@@ -274,6 +274,20 @@ class Stream:
             remedy = f"Pass future=, a list of the next {facts.horizon} rows with {columns}"
             raise TableError([Problem(f"{listed(facts.future)} must be known ahead", remedy=remedy)])
         return {name: x.reshape(count, facts.horizon, *x.shape[1:]) for name, x in values.items()}
+
+    def _rows_ahead(self, future: Any, count: int) -> list[Row]:
+        """The rows ahead of all rows, one after the other; refuses what has not their number or their columns."""
+        horizon, problems = self._facts.horizon, Problems()
+        fits = isinstance(future, list | tuple) and len(future) == count
+        if not fits or any(not isinstance(rows, list | tuple) or len(rows) != horizon for rows in future):
+            raise OptionError(f"future= needs a list of the next {horizon} rows, as dicts, for each row that is pushed")
+        found = [row for rows in future for row in _rows(rows)]
+        for name in dict.fromkeys([str(self._facts.order), *self._facts.future]):
+            lacking = next((row for row in found if name not in row), None)
+            if lacking is not None:
+                problems.add("is missing from future=.", column=name, remedy=f"It has: {', '.join(map(str, lacking))}")
+        problems.raise_if_any()
+        return found
 
     def _check_follows(self, ahead: np.ndarray, last: np.ndarray, future: Any) -> None:
         """Refuse rows ahead that are not those right after the last, (N, H) against (N,)."""
@@ -336,18 +350,19 @@ class Stream:
         return made
 
 
+def note(problems: Problems, error: TableError, row: int, where: str = "") -> None:
+    """Take over the problems of a row that was read by itself; what concerns no cell is told once for all rows."""
+    told = {(p.column, p.what) for p in problems}
+    for p in error.problems:
+        if p.rows or (p.column, f"{where}{p.what}") not in told:
+            rows = [row] * len(p.rows)
+            problems.add(f"{where}{p.what}", column=p.column, rows=rows, values=p.values, remedy=p.remedy)
+
+
 def _rows(given: Any) -> Sequence[Row]:
     if not isinstance(given, list | tuple) or not all(isinstance(row, Mapping) for row in given):
         raise OptionError(f"push takes a row as a dict, or a list of such rows, not {shorten(given)}")
     return given
-
-
-def _flat(future: Any, count: int, horizon: int) -> list[Row]:
-    """The rows ahead of all rows, one after the other."""
-    fits = isinstance(future, list | tuple) and len(future) == count
-    if not fits or any(not isinstance(rows, list | tuple) or len(rows) != horizon for rows in future):
-        raise OptionError(f"future= needs a list of the next {horizon} rows, as dicts, for each row that is pushed")
-    return [row for rows in future for row in _rows(rows)]
 
 
 def _batches(turns: Sequence[_Turn], length: int | None) -> list[list[_Turn]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from inputlayer.errors import ArtefactError
 
 FORMAT = 1
 KEY, DIGEST = "inputlayer", "inputlayer.sha256"
+STEP = "inputlayer.step"  # a second graph, in base64: that of one row more
 _METADATA = 14  # the field of ModelProto that holds pairs of key and value
 
 
@@ -48,6 +50,12 @@ def told_by(model: bytes, where: str) -> dict[str, Any]:
     if pairs.get(DIGEST) != _digest(model):
         raise ArtefactError(f"{where} is damaged, or was changed after it was written. Export it again.")
     return dict(told)
+
+
+def step_of(model: bytes) -> tuple[bytes, str]:
+    """The graph of one row more that the ONNX file `model` holds, nothing if it holds none; and the file's digest."""
+    pairs = dict(_pairs(value) for number, value, _ in _fields(model) if number == _METADATA)
+    return base64.b64decode(pairs.get(STEP, "")), pairs[DIGEST]
 
 
 def _digest(model: bytes) -> str:

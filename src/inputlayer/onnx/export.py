@@ -23,6 +23,7 @@ from inputlayer.onnx.base import metadata, sealed
 from inputlayer.onnx.clock import check_format
 from inputlayer.onnx.feeds import TOLERANCE, apart, feeds, to_json
 from inputlayer.onnx.runtime import session
+from inputlayer.onnx.step import streamed
 from inputlayer.receipt import Receipt
 from inputlayer.sequence import Windows
 from inputlayer.table import Table
@@ -73,7 +74,8 @@ def export(network: Network, path: Path, table: Table | None) -> Exported:
         graph, told = _built(network)
         run = session(graph.model({}).SerializeToString(), str(path), 1)
         error, checked = _checked(network, told, run, table)
-        model = graph.model(metadata(told | {"parity": {"sequences": checked, "error": error}}))
+        rows, step = streamed(network, told)
+        model = graph.model(metadata(told | {"parity": {"sequences": checked, "error": error}, "stream": rows}) | step)
     finally:
         network.train(was_training)
     content = model.SerializeToString(deterministic=True)

@@ -61,7 +61,7 @@ def read(told: Told, data: Any, names: Sequence[str], *, of: str = "the table") 
     """
     given = columns(data, of)
     sequence, specs = told["schema"]["sequence"], told["columns"]
-    by, order = _by(sequence), sequence.get("order")
+    by, order = by_names(sequence), sequence.get("order")
     problems = Problems()
     needed = dict.fromkeys([*names, *by, *([order] if order else [])])
     missing = lacking(list(given), list(needed), of)
@@ -79,7 +79,8 @@ def read(told: Told, data: Any, names: Sequence[str], *, of: str = "the table") 
     return rows
 
 
-def _by(sequence: Told) -> list[str]:
+def by_names(sequence: Told) -> list[str]:
+    """The columns that name a row's series."""
     by = sequence.get("by")
     return [] if by is None else [by] if isinstance(by, str) else list(by)
 
@@ -169,7 +170,7 @@ def settle(told: Told, rows: Rows, problems: Problems) -> None:
         kind, values = told["columns"][name]["kind"], rows.values[name]
         if isinstance(values, list) or kind == "audio":
             continue
-        gaps = _missing(values, kind)
+        gaps = missing_rows(values, kind)
         place = np.where(gaps[rows.moved], rows.count, np.arange(rows.count))
         first = np.minimum.reduceat(place, rows.offsets[:-1])
         known = rows.moved[np.where(first < rows.count, first, rows.offsets[:-1])][rows.series]
@@ -184,7 +185,7 @@ def settle(told: Told, rows: Rows, problems: Problems) -> None:
             problems.add(what, column=name, remedy="Take role='static' away")
 
 
-def _missing(values: np.ndarray, kind: str) -> np.ndarray:
+def missing_rows(values: np.ndarray, kind: str) -> np.ndarray:
     """Which rows hold no value, in what the graph takes, (rows,) bool."""
     flat = values.reshape(len(values), -1)[:, 0] if len(values) else values.reshape(0)
     if flat.dtype.kind == "f":

@@ -10,11 +10,13 @@ import numpy as np
 
 from inputlayer.errors import ArtefactError, MissingExtraError, OptionError, Problem, Problems, TableError
 from inputlayer.onnx.ahead import Ahead, in_its_type, last_windows, rows_ahead
-from inputlayer.onnx.base import told_by
+from inputlayer.onnx.base import step_of, told_by
 from inputlayer.onnx.cells import Noted, taken
+from inputlayer.onnx.engine import OnnxEngine
 from inputlayer.onnx.feeds import TOLERANCE, Feeds, Sequences, apart, batches, collected, from_json
 from inputlayer.onnx.rows import Rows, read, settle
 from inputlayer.onnx.tables import cells_of
+from inputlayer.streaming import Stream
 
 Predictions = dict[str, np.ndarray]
 
@@ -75,7 +77,8 @@ class OnnxModel:
 
     def _start(self, content: bytes, where: str, threads: int) -> None:
         self.told = told_by(content, where)
-        self._where = where
+        self._step, self._digest = step_of(content)
+        self._where, self._threads = where, threads
         self._session = session(content, where, threads)
         self._outputs = [answer["name"] for answer in self.told["answers"]]
         self.self_test()
@@ -138,6 +141,29 @@ class OnnxModel:
         if future is not None:
             raise OptionError("future= has no effect: only Windows with a horizon look ahead")
         return self._rows(data)
+
+    def stream(self, state: str | Path | None = None) -> Stream:
+        """A stream: raw rows pushed one at a time, the prediction after each, as that of `Model.stream`.
+
+        Parameters
+        ----------
+        state
+            A file that `Stream.save` wrote, of a stream of this very file: the stream goes on from there.
+
+        Raises
+        ------
+        OptionError
+            If the model cannot be fed row by row, saying which part of it and what could.
+        """
+        if "refused" in self.told["stream"]:
+            raise OptionError(self.told["stream"]["refused"])
+        run = self._session.run
+        if self.told["stream"]["length"] is None:
+            run = session(self._step, self._where, self._threads).run
+        made = Stream(OnnxEngine(self.told, run, self._named, self._digest))
+        if state is not None:
+            made.load(state)
+        return made
 
     # -- tables ---------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from inputlayer.bodies.base import Body
-from inputlayer.columns.base import ColumnModule, TwinPart
+from inputlayer.columns.base import TwinPart
 from inputlayer.errors import ArtefactError, OptionError
 from inputlayer.graph import Graph
 from inputlayer.network import Network
@@ -54,16 +54,16 @@ def _built(network: Network) -> tuple[Graph, list[twin.Answer], tuple[np.ndarray
     layer, body = network.layer, network.body
     fitted, memory = layer.learnt, NetworkEngine(network).facts.layout.memory
     assert isinstance(body, Body)
-    g, raws = Graph(), twin.raw_inputs(fitted, time=1)
+    g, raws = Graph(), twin.raw_inputs(fitted, steps=1)
     twin.declare(g, raws)
     given = [g.input(f"/state.{i}", x.dtype, ("batch", *x.shape[1:])) for i, x in enumerate(memory)]
     wired, _ = twin.to_wires(g, fitted, raws)
-    steps, static, after, at = [], [], [], 0
-    for key, part in twin.modules(layer):
+    steps, static, at = [], [], 0
+    after: list[str] = []
+    for key, part in twin.modules(layer).items():
         with g.scope(key):
             if key.startswith("static"):
-                one = {name: g("Unsqueeze", x, g.constant([1])) for name, x in wired["static"].items()}
-                static.append(part.onnx(g, one))
+                static.append(twin.static_part(g, part, wired))
                 continue
             count = len(part.begin(1))
             made, left = part.onnx_step(g, wired["steps"], given[at : at + count])

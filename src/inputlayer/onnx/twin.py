@@ -60,9 +60,13 @@ class Answer(NamedTuple):
 # -- raw inputs -> wires ----------------------------------------------------------------------------------------------
 
 
-def raw_inputs(fitted: Fitted) -> list[Raw]:
-    """Every raw input, columns in the order of the schema; what is known ahead comes again, as ``<name>.future``."""
-    schema, length = fitted.schema, fitted.schema.sequence.fixed_length
+def raw_inputs(fitted: Fitted, steps: int | None = None) -> list[Raw]:
+    """Every raw input, columns in the order of the schema; what is known ahead comes again, as ``<name>.future``.
+
+    `steps`: of a graph that takes so many, and not those of the schema's sequences.
+    """
+    schema = fitted.schema
+    length = schema.sequence.fixed_length if steps is None else steps
     time: tuple[int | str, ...] = ("time" if length is None else length,)
     if single_step(fitted):
         time = ()
@@ -162,24 +166,32 @@ def guarded(g: Graph, lengths: str) -> str:
     The operator LSTM of onnxruntime 1.31 ends the whole process at a batch of none.
     """
     with g.scope("the batch holds no sequence"):
-        count = g("Squeeze", g("Max", g("Shape", lengths), g.constant([1])), g.constant([0]))
-        return g("Gather", lengths, g("Range", g.constant(0), count, g.constant(1)))
+        # No Gather of what is not there: onnxruntime makes it a Slice, which takes what there is.
+        return g("Reshape", lengths, g("Max", g("Shape", lengths), g.constant([1])))
 
 
 def to_steps(g: Graph, layer: InputLayer, wired: Wired, lengths: str) -> TwinSteps:
     """`InputLayer.to_steps` in a graph: the columns' modules, and zeros where there is padding."""
     parts: dict[str, list[TwinPart]] = {"steps": [], "static": [], "future": []}
-    for key, module in layer.parts.items():
-        part = cast(ColumnModule, module)
+    for key, part in modules(layer).items():
         with g.scope(key):
             if key.startswith("static"):
-                one = {name: g("Unsqueeze", x, g.constant([1])) for name, x in wired["static"].items()}
-                parts["static"].append(part.onnx(g, one))
+                parts["static"].append(static_part(g, part, wired))
                 continue
             parts["steps"].append(part.onnx(g, wired["steps"]))
             if key.startswith("known"):
                 parts["future"].append(part.onnx(g, wired["future"]))
     return _joined_steps(g, layer, parts, wired["steps"], lengths)
+
+
+def modules(layer: InputLayer) -> dict[str, ColumnModule]:
+    """The columns' modules by place and kind, in the layer's order."""
+    return {key: cast(ColumnModule, module) for key, module in layer.parts.items()}
+
+
+def static_part(g: Graph, part: ColumnModule, wired: Wired) -> TwinPart:
+    """What a module makes of static columns, (B, 1, F)."""
+    return part.onnx(g, {name: g("Unsqueeze", x, g.constant([1])) for name, x in wired["static"].items()})
 
 
 def _joined_steps(
