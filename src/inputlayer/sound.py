@@ -86,7 +86,7 @@ def _import_soundfile() -> ModuleType:
         import soundfile
     except (ImportError, OSError):  # OSError: the package is there, the library that it wraps is not
         raise MissingExtraError("soundfile", "audio", "Reading sound") from None
-    return soundfile  # type: ignore[no-any-return]
+    return soundfile  # type: ignore[no-any-return]  # it has no types
 
 
 def resampled(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
