@@ -47,10 +47,8 @@ _NAMES = {
     "show": ("show",),
     "comparison": ("Comparison",),
     "streaming": ("Stream",),
-    "comparison": ("Comparison",),
     "model": ("Model", "load"),
     "recipe": ("Recipe", "recipe"),
-    "compare": ("compare",),
     "compare": ("compare",),
     "onnx.runtime": ("OnnxModel",),
 }
@@ -76,8 +74,6 @@ if TYPE_CHECKING:
     from inputlayer.columns import Text as Text
     from inputlayer.columns import Timestamp as Timestamp
     from inputlayer.columns import Vector as Vector
-    from inputlayer.compare import compare as compare
-    from inputlayer.comparison import Comparison as Comparison
     from inputlayer.compare import compare as compare
     from inputlayer.comparison import Comparison as Comparison
     from inputlayer.errors import ArtefactError as ArtefactError
