@@ -68,8 +68,6 @@ def rows_ahead(told: Told, rows: Rows, future: Any) -> Ahead | None:
         if future is not None:
             raise OptionError("future= has no effect: the horizon is 0")
         return None
-    if not rows.count:
-        raise TableError([Problem("the table has no rows")])
     assert rows.order is not None
     last = rows.order[rows.moved[rows.offsets[1:] - 1]]
     return _made(told, rows, last) if future is None else _given(told, rows, last, future)

@@ -6,7 +6,9 @@ It is each kind's `accept` and `onnx_values` at once, for a machine without pola
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from inputlayer.onnx.tables import Cells
 Spec = Mapping[str, Any]  # what the file tells of a column: kind, options, and what else was learnt
 Taken = np.ndarray | list[np.ndarray]  # (rows, *cell), or the entries of each row where rows have some of their own
 
-_SHOWN = 5
+_SHOWN, _LONG = 5, 50
 _CORRECT = "Correct these cells, or make them null if they mean missing."
 
 
@@ -74,6 +76,7 @@ def _number(cells: Cells, spec: Spec, where: Noted) -> np.ndarray:
 
 _NOT_NUMBERS = {
     "Boolean": "Name the column Flag(), or cast it to a number.",
+    "Date": "Name the column Timestamp().",
     "Datetime": "Name the column Timestamp().",
     "List": "Name the column Series().",
 }
@@ -177,31 +180,54 @@ def _timestamp(cells: Cells, spec: Spec, where: Noted) -> np.ndarray:
         had = "no zone" if spec["zone"] is None else f"the zone {spec['zone']}"
         has = "has none now" if found.zone is None else f"has the zone {found.zone} now"
         remedy = "Give the column a zone, or take it off, as it was in training."
-        where.add(f"had {had} in training and {has}", given, cells.array, remedy)
+        where.add(f"had {had} in training and {has}", given, _Shown(found), remedy)
     local = wall(found.utc, spec["zone"], spec["offset"])
     return np.stack([local, found.utc], axis=-1) if spec["two"] else local
 
 
+class _Shown:
+    """Times for a message, each made when it is shown."""
+
+    def __init__(self, times: Times) -> None:
+        self.times = times
+
+    def __getitem__(self, row: int) -> datetime:
+        moment = datetime(1970, 1, 1) + timedelta(microseconds=int(self.times.utc[row]))
+        if self.times.zone is None:
+            return moment
+        return moment.replace(tzinfo=ZoneInfo("UTC")).astimezone(ZoneInfo(self.times.zone))
+
+
 def _vector(cells: Cells, spec: Spec, where: Noted) -> np.ndarray:
-    array, size = cells.array, spec["learnt"]
-    found = np.full((len(array), size), np.nan)
-    gaps = absent(cells)
+    array, learnt, gaps = cells.array, spec["learnt"], absent(cells)
+    found = np.full((len(array), learnt), np.nan)
     if cells.holds not in ("List", "Null"):
         where.add(f"holds {cells.holds}", ~gaps, array, "A cell is a list of numbers, such as [0.5, 1.5].")
         return found
+    vectors = {row: _numbers(array[row]) for row in np.flatnonzero(~gaps).tolist()}
+    sizes = [v.size if v is not None and v.ndim == 1 else 0 for v in vectors.values()]
+    size = spec["size"] or (int(np.bincount(sizes).argmax()) if sizes else learnt)
     bad, some, infinite = (np.zeros(len(array), bool) for _ in range(3))
-    for row in np.flatnonzero(~gaps).tolist():
-        numbers = _numbers(array[row])
-        if numbers is None or numbers.shape != (size,):
-            bad[row] = True
+    for row, numbers in vectors.items():
+        bad[row] = numbers is None or numbers.shape != (size,) or not size
+        if numbers is None or bad[row]:
             continue
         some[row] = np.isnan(numbers).any() and not np.isnan(numbers).all()
         infinite[row] = np.isinf(numbers).any()
-        found[row] = np.nan if some[row] or infinite[row] else numbers
-    where.add(f"does not have {size} numbers", bad, array, "Give vectors of the same making.")
+        if size == learnt:
+            found[row] = np.nan if some[row] or infinite[row] else numbers
+    remedy = _OTHER_SIZE if spec["size"] is None else f"Correct these cells, or size={size}."
+    where.add(f"does not have {size or 'any'} numbers", bad, array, remedy)
     where.add("lacks some of its numbers", some, array, "Correct these cells, or make them null.")
     where.add("holds an infinite number", infinite, array, "Correct these cells, or make them null.")
+    if size != learnt:
+        other = ~gaps & ~(bad | some | infinite)
+        shown = [f"{size} numbers"] * len(array)
+        where.add(f"had {learnt} numbers in training", other, shown, "Give vectors of the same making.")
     return found
+
+
+_OTHER_SIZE = "Give every cell the same number of entries."
 
 
 def _series(cells: Cells, spec: Spec, where: Noted) -> list[np.ndarray]:
@@ -335,8 +361,8 @@ def _numbers(cell: Any) -> np.ndarray | None:
 
 def _plain(value: Any) -> Any:
     """A cell for a message."""
-    if isinstance(value, bytes):
-        return f"{len(value)} bytes"
-    if isinstance(value, np.ndarray):
-        return value.tolist() if value.size < 20 else f"a list of {len(value)}"
-    return value.item() if isinstance(value, np.generic) and value.dtype.kind != "M" else value
+    if isinstance(value, list | tuple | np.ndarray):
+        return str(list(value)) if np.size(value) < _LONG else f"a list of {len(value)}"
+    if isinstance(value, np.datetime64):
+        return value.astype("M8[us]").item()
+    return value.item() if isinstance(value, np.generic) else value

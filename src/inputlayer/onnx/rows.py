@@ -68,10 +68,12 @@ def read(told: Told, data: Any, names: Sequence[str], *, of: str = "the table") 
     if missing:
         raise TableError(missing)
     cells = {name: cells_of(name, given[name]) for name in needed}
-    count = _height(cells)
+    count = _height(given)
     values = {name: taken(cells[name], specs[name], Noted(name, problems)) for name in names}
     numbers, timed, zone = _order(told, cells[order], order, problems) if order else (None, False, None)
     series, keys = _series({name: cells[name] for name in by}, count, problems)
+    if not count and told["horizon"]:
+        problems.add(f"{of} has no rows")
     problems.raise_if_any()
     rows = Rows(count, values, numbers, series, keys, timed, zone)
     _check_unique(rows, order, bool(by), problems)
@@ -85,8 +87,8 @@ def by_names(sequence: Told) -> list[str]:
     return [] if by is None else [by] if isinstance(by, str) else list(by)
 
 
-def _height(cells: Mapping[str, Cells]) -> int:
-    heights = {name: len(c.array) for name, c in cells.items()}
+def _height(given: Mapping[str, Any]) -> int:
+    heights = {name: len(values) for name, values in given.items()}
     if len(set(heights.values())) > 1:
         raise TableError([Problem(f"columns differ in length: {heights}")])
     return next(iter(heights.values()), 0)

@@ -6,6 +6,7 @@ None of those libraries is imported: one that made a table is loaded already, an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,8 @@ class Cells(NamedTuple):
         named = {str: "String", bytes: "Binary", bool: "Boolean", int: "Int64", float: "Float64"}
         if isinstance(first, list | tuple | np.ndarray):
             return "List"
+        if isinstance(first, date):
+            return "Datetime" if isinstance(first, datetime) else "Date"
         return "Null" if first is None else named.get(type(first), type(first).__name__)
 
 
