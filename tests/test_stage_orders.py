@@ -26,12 +26,15 @@ PARTS: dict[str, Any] = {
 NORMS = {
     "InstanceNorm mean": lambda: il.InstanceNorm("mean"),
     "InstanceNorm affine": lambda: il.InstanceNorm("standard", affine=True),
+    "Seasonal": lambda: il.Seasonal(3),
 }
 ORDERS = [
     order
     for count in (1, 2, 3, 4)
     for order in itertools.permutations(PARTS, count)
-] + [tuple(norm if n == "InstanceNorm" else n for n in PARTS) for norm in NORMS]  # fmt: skip
+] + [tuple(norm if n == "InstanceNorm" else n for n in PARTS) for norm in NORMS] + [
+    ("PerChannel", "Seasonal"), ("InstanceNorm", "Seasonal", "Patch"), ("Patch", "Seasonal"),
+]  # fmt: skip
 DECODERS = {"dense": None, "segments": il.Segments(3), "recursive": il.Recursive()}
 
 

@@ -39,7 +39,7 @@ _NAMES = {
     "schema": ("Schema",),
     "infer": ("infer",),
     "split": ("split",),
-    "stages": ("Difference", "InstanceNorm", "Noise", "Patch", "PerChannel"),
+    "stages": ("Difference", "InstanceNorm", "Noise", "Patch", "PerChannel", "Seasonal"),
     "layer": ("InputLayer",),
     "bodies": ("GRU", "LSTM", "Dense", "Recursive", "Segments"),
     "heads": ("Classes", "Regression"),
@@ -106,6 +106,7 @@ if TYPE_CHECKING:
     from inputlayer.stages import Noise as Noise
     from inputlayer.stages import Patch as Patch
     from inputlayer.stages import PerChannel as PerChannel
+    from inputlayer.stages import Seasonal as Seasonal
     from inputlayer.streaming import Stream as Stream
     from inputlayer.table import Table as Table
     from inputlayer.table import from_array as from_array

@@ -1,4 +1,4 @@
-"""Steps on the whole sequence between the columns and the body: `InstanceNorm`, `Difference`,
+"""Steps on the whole sequence between the columns and the body: `InstanceNorm`, `Seasonal`, `Difference`,
 `PerChannel`, `Patch`, `Noise`."""
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from inputlayer.stages.instance_norm import InstanceNorm
 from inputlayer.stages.noise import Noise
 from inputlayer.stages.patch import Patch
 from inputlayer.stages.per_channel import PerChannel
+from inputlayer.stages.seasonal import Seasonal
 
-STAGES: dict[str, type[Stage]] = {s.kind: s for s in (InstanceNorm, Difference, PerChannel, Patch, Noise)}
+STAGES: dict[str, type[Stage]] = {s.kind: s for s in (InstanceNorm, Seasonal, Difference, PerChannel, Patch, Noise)}
 
 _Made = TypeVar("_Made")
 
@@ -65,6 +66,7 @@ __all__ = [
     "Patch",
     "PerChannel",
     "Plan",
+    "Seasonal",
     "Stage",
     "Steps",
     "TwinSteps",
