@@ -244,13 +244,14 @@ BOTH = pl.concat([ahead(40), ahead(25, site="south")])
         (None, "'holiday' must be known ahead. Pass future=, .* next 3 rows of each series with site, time, holiday"),
         (ahead(40), "in future=: there are 0 rows for series 'south', and the horizon is 3"),
         (pl.concat([BOTH, ahead(43, 1)]), "in future=: there are 4 rows for series 'north', and the horizon is 3"),
-        (pl.concat([ahead(39), ahead(25, site="south")]), r"in future=: does not follow .* \(row 0 = .*15, 0"),
-        (pl.concat([BOTH[:5], ahead(99, 1, "moon")]), r"its series is not in the table \(row 5 ="),
+        (pl.concat([ahead(39), ahead(25, site="south")]), r"last row \(row 0 = 2024-01-02 15:00\)\. It has to hold"),
+        (pl.concat([BOTH[:5], ahead(99, 1, "sout")]), r"series 'sout' is not in .* \(row 5\)\. Did you mean 'south'\?"),
+        (pl.concat([BOTH[:5], BOTH[4:5]]), r"in future=: has the same value twice in one series \(row 4 = .*, row 5 ="),
         (pl.concat([ahead(40), ahead(26, site="south")]), r"in future=: leaves the regular steps .* \(row 3 ="),
         (BOTH.with_columns(load=pl.lit(1.0)), "column 'load': is a target, and future= holds values of it"),
         (BOTH.drop("holiday", "site"), "(?s)'site': is missing from future=.*'holiday': is missing from future="),
         (BOTH.with_columns(time=pl.lit("soon")), r"column 'time': in future=: is not a time \(row 0 = 'soon'"),
-        (BOTH.with_columns(holiday=pl.lit("maybe")), r"column 'holiday': .*\(row 65 = 'maybe'"),
+        (BOTH.with_columns(holiday=pl.lit("maybe")), r"column 'holiday': in future=: .*\(row 0 = 'maybe'"),
     ],
 )
 def test_rows_ahead_that_cannot_be_used(model: il.Model, future: Any, message: str) -> None:

@@ -99,21 +99,15 @@ def encode(
     sequence = fitted.schema.sequence
     refuse(bool(context) and not isinstance(sequence, Windows), "context has no effect: only Windows look back")
     problems = Problems()
-    own = [table] if ahead is None else [table, ahead]
-    count = sum(t.height for t in (*own, *context))
+    own = [("", table)] if ahead is None else [("", table), ("in future=: ", ahead)]
+    parts = [*own, *(("in the context: ", t) for t in context)]
+    count = sum(part.height for _, part in parts)
     writer = _Writer(fitted, count, targets=targets, raw=raw, weight=training and fitted.schema.weight is not None)
-    first_row = 0
-    for part in own:
-        for block in accepted(
-            fitted.schema, part, problems, targets=targets, weight=training, title="Encoding", first_row=first_row
-        ):
-            writer.add(block, problems, context=False, noted=noted)
-        first_row += part.height
-    for part in context:
-        found = Problems()
+    for i, (name, part) in enumerate(parts):
+        found, before = Problems(), i >= len(own)
         for block in accepted(fitted.schema, part, found, targets=targets, weight=training, title="Encoding"):
-            writer.add(block, found, context=True, noted=False)
-        problems.extend(found, "in the context: ")
+            writer.add(block, found, context=before, noted=noted and not before)
+        problems.extend(found, name)
     problems.raise_if_any()
     encoded = writer.finish(problems)
     problems.raise_if_any()

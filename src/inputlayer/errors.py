@@ -9,18 +9,26 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, datetime
 
 _SHOWN = 5  # rows or names shown before "and N more"
 
 
 def shorten(value: object, width: int = 80) -> str:
-    """Return ``repr(value)`` cut to `width` characters, control characters escaped.
+    """Return ``repr(value)`` cut to `width` characters, control characters escaped; times as people write them.
 
     >>> shorten("abc")
     "'abc'"
     >>> len(shorten("x" * 1000))
     80
+    >>> shorten(datetime(2024, 1, 5, 13)), shorten(date(2024, 1, 5))
+    ('2024-01-05 13:00', '2024-01-05')
     """
+    if isinstance(value, datetime):
+        whole = not value.second and not value.microsecond
+        return value.isoformat(sep=" ", timespec="minutes" if whole else "auto")
+    if isinstance(value, date):
+        return value.isoformat()
     text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     return text if len(text) <= width else text[: width - 3] + "..."
 

@@ -10,7 +10,7 @@ import polars as pl
 from inputlayer.columns.base import Where
 from inputlayer.columns.timestamp import TimestampState
 from inputlayer.encode import Encoded
-from inputlayer.errors import OptionError, Problems
+from inputlayer.errors import OptionError, Problems, listed, nearest
 from inputlayer.fit import Fitted, is_timed
 from inputlayer.receipt import key_text
 from inputlayer.schema import check_columns, order_numbers
@@ -137,11 +137,12 @@ def _check_follows(
     """`joined` holds, for each row of future=, its keys, ``_row``, ``_order`` and its series' ``_last``."""
     schema, clock = fitted.schema, fitted.clock
     by, where = list(schema.sequence.by_names), Where(str(schema.sequence.order_name), 0, problems)
-    early = joined["_last"].is_null() | (joined["_order"] <= joined["_last"])
+    _check_series(joined.filter(pl.col("_last").is_null()), last, by, problems)
+    early = (joined["_order"] <= joined["_last"]).fill_null(False)
     remedy = "It has to hold the rows right after the table's"
-    where.add(
-        "does not follow the series' last row, or its series is not in the table", early.to_numpy(), cells, remedy
-    )
+    where.add("does not follow the series' last row", early.to_numpy(), cells, remedy)
+    twice = joined.select([*by, "_order"]).is_duplicated().to_numpy()
+    where.add("has the same value twice in one series", twice, cells, "Drop the repeated rows")
     counts = joined.group_by(by).len() if by else pl.DataFrame({"len": [joined.height]})
     whole = last.join(counts, on=by, how="left", nulls_equal=True) if by else counts
     wrong = whole.filter(pl.col("len").fill_null(0) != schema.horizon)
@@ -156,6 +157,17 @@ def _check_follows(
     bad = np.zeros(len(cells), dtype=bool)
     bad[ordered["_row"].to_numpy()[off]] = True
     where.add("leaves the regular steps of the training rows", bad, cells, f"{remedy}, one step each")
+
+
+def _check_series(strays: pl.DataFrame, last: pl.DataFrame, by: list[str], problems: Problems) -> None:
+    """Note each series among `strays`, the rows of future= that have no row in the table."""
+    known, found = (
+        key_text(last.select(by)),
+        strays.with_columns(pl.Series("_name", key_text(strays.select(by)), pl.String)),
+    )
+    for name, rows in found.group_by("_name", maintain_order=True).agg("_row").iter_rows():
+        hint = nearest(str(name), known).strip() or f"The table has {listed(known)}"
+        problems.add(f"the series {name!r} is not in the table", rows=rows, remedy=hint)
 
 
 def last_windows(fitted: Fitted, encoded: Encoded) -> Index:

@@ -72,7 +72,7 @@ def check_unique(rows: Rows, sequence: Sequence, own: int, problems: Problems) -
                 what,
                 column=sequence.order_name,
                 rows=(pairs[chosen] - first).tolist(),
-                values=[str(v) for v in pl.Series(shown).cast(pl.Datetime("us"))] if rows.timed else shown,
+                values=pl.Series(shown).cast(pl.Datetime("us")).to_list() if rows.timed else shown,
                 remedy=f"Drop the repeated rows{hint}",
             )
 

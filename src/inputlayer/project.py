@@ -194,7 +194,7 @@ def _check_unique(schema: Schema, table: Table, places: pl.DataFrame, problems: 
     name = schema.sequence.order_name
     twice = places.is_duplicated()
     if name is not None and twice.any():
-        values = table.frame([name])[name].cast(pl.String)
+        values = table.frame([name])[name]
         hint = "" if schema.sequence.by_names else ", or name the column that tells the series apart: by=..."
         where = Where(name, 0, problems)
         where.add("has the same value twice in one series", twice.to_numpy(), values, f"Drop the repeated rows{hint}")
