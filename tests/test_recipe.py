@@ -23,6 +23,7 @@ from inputlayer.recipe import (
     LONG,
     PATCHES,
     PATIENCE,
+    SEASONS,
     SEQUENCES,
     UNTIMED_PATCHES,
     WINDOWS,
@@ -126,6 +127,18 @@ def test_several_targets_go_through_one_lstm_each() -> None:
     assert made.body_spec["units"] == CHOICES["long"]["units"]
 
 
+def test_with_enough_days_to_look_back_on_their_mean_is_taken_off() -> None:
+    hours = timedelta(hours=1)
+    made = forecast(14 * 24, 24, hours, targets=["a", "b"])
+    assert kinds(made) == ["seasonal", "per_channel", "patch"]
+    assert made.stages[0]["period"] == 24
+    assert made.body_spec["units"] == CHOICES["seasonal"]["units"]
+    assert "14 of them make a steady one" in made.reasons["stages.seasonal"]
+    assert kinds(forecast(14 * 24 - 1, 24, hours)) == ["instance_norm", "patch"]  # a row short of 14 days
+    assert kinds(forecast(14 * 24, 11, hours)) == ["instance_norm"]  # a short horizon
+    assert kinds(forecast(14 * 24, 24, timedelta(hours=5))) == ["instance_norm", "patch"]  # no day
+
+
 def test_a_horizon_is_long_from_12_steps_on() -> None:
     short = forecast(96, 11, targets=["a", "b"])
     assert kinds(short) == ["instance_norm"]
@@ -212,16 +225,18 @@ def test_it_reads_the_table_given_and_no_other() -> None:
 
 def test_the_written_rules_hold_the_constants() -> None:
     rules = " ".join((recipe.__doc__ or "").split())
-    long, short, few, many, text = (CHOICES[name] for name in ("long", "short", "few", "many", "text"))
+    long, seasonal, short, few, many, text = (CHOICES[name] for name in CHOICES)
     for said in (
         f"of {LONG} steps or more",
-        f"LSTM of {long['units']} units; Segments",
+        f"LSTM of {long['units']} units, behind Seasonal {seasonal['units']}; Segments",
+        f"a look-back of {SEASONS} days or more Seasonal(day)",
         f"LSTM of {short['units']} units behind",
         f"Of fewer than {FEW:,} sequences: {few['units']} units, and Noise of {few['noise']} on",
         f"otherwise {many['units']} units",
         f"LSTM of {text['units']} units, half",
-        f"make {short['steps']:,} steps of the optimiser ({long['steps']:,} for a long horizon, {many['steps']:,} for "
-        f"many sequences, {text['steps']} for texts), from {EPOCHS[0]} to {EPOCHS[1]}",
+        f"make {short['steps']:,} steps of the optimiser ({long['steps']:,} for a long horizon, {seasonal['steps']} "
+        f"behind Seasonal, {many['steps']:,} for many sequences, {text['steps']} for texts), "
+        f"from {EPOCHS[0]} to {EPOCHS[1]}",
         f"fewer than {WINDOWS} windows, or {SEQUENCES} sequences",
         f"holds {PATCHES} times",
         f"a {UNTIMED_PATCHES}th of the look-back",

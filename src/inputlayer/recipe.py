@@ -31,7 +31,9 @@ TASKS = ("forecast", "classify", "regress", "text")
 
 CHOICES: Mapping[str, Mapping[str, Any]] = {
     # A horizon of LONG steps and more; `code`: the width of PerChannel's embedding.
-    "long": {"units": 128, "dropout": 0.3, "code": 8, "batch": 64, "lr": 1e-3, "steps": 2_000},
+    "long": {"units": 128, "dropout": 0.3, "code": 8, "batch": 64, "lr": 1e-3, "steps": 400},
+    # The same behind Seasonal: what is left of a window is small, and soon learnt.
+    "seasonal": {"units": 32, "dropout": 0.0, "code": 8, "batch": 64, "lr": 1e-3, "steps": 300},
     "short": {"units": 64, "dropout": 0.5, "batch": 64, "lr": 1e-3, "steps": 1_000},
     # Classes and numbers of whole sequences: fewer than FEW of them, or more.
     "few": {"units": 32, "dropout": 0.3, "noise": 0.6, "batch": 16, "lr": 2e-3, "steps": 1_000},
@@ -41,6 +43,7 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
 LONG = 12  # steps of a horizon from which it is decoded in segments
 FEW = 1_000  # sequences below which noise keeps them from being learnt by heart
 PATCHES = 4  # that a look-back holds at least
+SEASONS = 14  # that a look-back holds at least, for their mean to be a level and a season worth taking off
 UNTIMED_PATCHES = 14  # that a look-back is cut into where no clock says how long a day is
 EPOCHS = (3, 60)  # at least, at most
 PATIENCE = 10
@@ -132,17 +135,20 @@ def recipe(task: str, table: Any, schema: Schema) -> Recipe:
 
     - A day is as many rows as the steps of the order column make a day (hours: 24); where a step is a day, a week, 7.
       It needs a clock: times, at most 1 % of whose steps are longer than the usual one.
-    - A forecast whose targets' pasts are all inputs: InstanceNorm("last"), as series drift from their training level.
+    - A forecast whose targets' pasts are all inputs: InstanceNorm("last"), as series drift from their training level;
+      with a horizon of 12 steps or more and a look-back of 14 days or more Seasonal(day) in its place.
     - A forecast of 12 steps or more: PerChannel, if there are several targets; Patch of the largest divisor of a day
       that the look-back holds 4 times (without a clock, a 14th of the look-back), if that is 2 steps or more; an
-      LSTM of 128 units; Segments as long as a patch; absolute error, which a few wild days do not rule.
+      LSTM of 128 units, behind Seasonal 32; Segments as long as a patch; absolute error, which a few wild days do not
+      rule.
     - A shorter forecast: an LSTM of 64 units behind all columns at once, half of its state dropped in training; squared
       error.
     - A class or a number of whole sequences: a two-way LSTM, the mean over its steps. Of fewer than 1,000 sequences: 32
       units, and Noise of 0.6 on the numbers; otherwise 64 units.
     - Texts: a two-way LSTM of 64 units, half of whose state is dropped, the maximum over its steps.
-    - Epochs: as many as make 1,000 steps of the optimiser (2,000 for a long horizon, 1,500 for many sequences, 800 for
-      texts), from 3 to 60. A validation table may end it earlier, after 10 epochs without a lower loss.
+    - Epochs: as many as make 1,000 steps of the optimiser (400 for a long horizon, 300 behind Seasonal, 1,500 for
+      many sequences, 800 for texts), from 3 to 60. A validation table may end it earlier, after 10 epochs without a
+      lower loss.
 
     Examples
     --------
@@ -220,6 +226,13 @@ class _Facts:
     @property
     def windows(self) -> bool:
         return isinstance(self.schema.sequence, Windows)
+
+    @property
+    def length(self) -> int:
+        """Steps of a look-back."""
+        sequence = self.schema.sequence
+        assert isinstance(sequence, Windows)
+        return sequence.length
 
     @classmethod
     def of(cls, table: Table, schema: Schema) -> _Facts:
@@ -299,7 +312,16 @@ def _forecast(facts: _Facts) -> _Parts:
             "head.loss": "squared error; for errors that a few wild rows do not rule, mae",
         }
         return _Parts(choice, norm, body, {"kind": "regression", "loss": "mse"}, why)
+    if norm and facts.day is not None and facts.length >= SEASONS * facts.day:
+        norm, why = _season(facts)
     return _long(facts, norm, why)
+
+
+def _season(facts: _Facts) -> tuple[tuple[Spec, ...], dict[str, str]]:
+    """Seasonal, where the look-back holds enough days for their mean to be steady."""
+    why = f"Each window is measured from its own mean {facts.unit}, which its forecast gets back: "
+    why += f"{facts.length // facts.day} of them make a steady one." if facts.day else ""
+    return ({"kind": "seasonal", "period": facts.day},), {"stages.seasonal": why}
 
 
 def _norm(schema: Schema) -> tuple[tuple[Spec, ...], dict[str, str]]:
@@ -311,7 +333,8 @@ def _norm(schema: Schema) -> tuple[tuple[Spec, ...], dict[str, str]]:
 
 
 def _long(facts: _Facts, norm: tuple[Spec, ...], why: dict[str, str]) -> _Parts:
-    choice, schema, stages = CHOICES["long"], facts.schema, list(norm)
+    seasonal = any(spec["kind"] == "seasonal" for spec in norm)
+    choice, schema, stages = CHOICES["seasonal" if seasonal else "long"], facts.schema, list(norm)
     if norm and len(schema.targets) > 1:
         stages.append({"kind": "per_channel", "embedding": choice["code"]})
         why["stages.per_channel"] = (
@@ -328,10 +351,11 @@ def _long(facts: _Facts, norm: tuple[Spec, ...], why: dict[str, str]) -> _Parts:
         "dropout": choice["dropout"],
         "decoder": {"kind": "segments", "size": segment},
     }
+    if choice["dropout"]:
+        why["body.dropout"] = "in training this share of the last state is dropped"
     why |= {
         "body": "The horizon is decoded in segments, all at once: errors do not add up from step to step.",
-        "body.units": f"for a horizon of {LONG} steps or more",
-        "body.dropout": "in training this share of the last state is dropped",
+        "body.units": f"for a horizon of {LONG} steps or more{'; few, as what is left is small' if seasonal else ''}",
         "body.decoder": f"segments of {segment} steps, "
         + ("as long as a patch" if size == segment else "of one length"),
         "head.loss": "absolute error, which a few wild days do not rule; mse punishes these",
@@ -341,9 +365,7 @@ def _long(facts: _Facts, norm: tuple[Spec, ...], why: dict[str, str]) -> _Parts:
 
 def _patch(facts: _Facts) -> tuple[int, str]:
     """Steps of a patch, 1 for none, and why."""
-    sequence = facts.schema.sequence
-    assert isinstance(sequence, Windows)
-    length = sequence.length
+    length = facts.length
     if facts.day is None:
         size = length // UNTIMED_PATCHES
         return size, f"No clock says how long a day is: {UNTIMED_PATCHES} patches or so of {size} steps each."
