@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from inputlayer.errors import OptionError, Problem, Problems, TableError
+from inputlayer.errors import OptionError, Problem, Problems, TableError, listed, nearest
 from inputlayer.onnx.cells import Noted, Taken
 from inputlayer.onnx.clock import wall
 from inputlayer.onnx.rows import Rows, Told, read
@@ -125,9 +125,14 @@ def _check_follows(
     horizon, clock = told["horizon"], told["clock"]
     where = Noted(told["schema"]["sequence"]["order"], problems)
     cells = behind.order.astype("M8[us]") if behind.timed else behind.order
-    early = (series < 0) | (behind.order <= last[np.maximum(series, 0)])
+    names, known = behind.names(), rows.names()
+    for stray in sorted(set(behind.series[series < 0].tolist())):
+        hint = nearest(names[stray], known).strip() or f"The table has {listed(known)}"
+        at = np.flatnonzero(behind.series == stray).tolist()
+        problems.add(f"the series {names[stray]!r} is not in the table", rows=at, remedy=hint)
+    early = (series >= 0) & (behind.order <= last[np.maximum(series, 0)])
     remedy = "It has to hold the rows right after the table's"
-    where.add("does not follow the series' last row, or its series is not in the table", early, cells, remedy)
+    where.add("does not follow the series' last row", early, cells, remedy)
     counts = np.bincount(series[series >= 0], minlength=len(last))
     for name, count in zip(rows.names(), counts.tolist(), strict=True):
         if count != horizon:

@@ -174,7 +174,11 @@ def times(cells: Cells, form: str | None, where: Noted) -> Times:
 
 
 def _timestamp(cells: Cells, spec: Spec, where: Noted) -> np.ndarray:
-    found = times(cells, spec["format"], where)
+    return stamps(times(cells, spec["format"], where), cells, spec, where)
+
+
+def stamps(found: Times, cells: Cells, spec: Spec, where: Noted) -> np.ndarray:
+    """Times read from `cells` -> what the graph takes of a column of them; notes a zone where there was none."""
     given = found.utc != NAT
     if given.any() and (found.zone is None) != (spec["zone"] is None):
         had = "no zone" if spec["zone"] is None else f"the zone {spec['zone']}"

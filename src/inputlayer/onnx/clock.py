@@ -18,6 +18,7 @@ from inputlayer.errors import OptionError
 NAT = int(np.iinfo(np.int64).min)
 _YEAR_1, _YEAR_10000 = -719_162 * 86_400_000_000, 2_932_897 * 86_400_000_000
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d(?:\.\d+)?)?)?\s*([Zz]|[+-](?:0\d|1[0-8])(?::?[0-5]\d)?)?")
+_CLOCK = re.compile(r"[1-9]\d{3}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?")
 _SECOND, _QUARTER = 1_000_000, 900_000_000
 _1972 = 63_072_000_000_000  # since then, zones change their offset at whole quarters of an hour
 _EPOCH = datetime(1970, 1, 1)
@@ -50,6 +51,8 @@ def from_numbers(times: np.ndarray, zone: str | None) -> Times:
 def from_cells(cells: Sequence[Any], form: str | None) -> Times:
     """Dates, datetimes, text as ISO 8601 or in the format `form`, and None for missing."""
     rows = len(cells)
+    if (plain := _plain(cells, form)) is not None:
+        return from_numbers(plain, None)
     utc, bad = np.full(rows, NAT), np.zeros(rows, bool)
     aware, zones = np.zeros(rows, bool), set()
     for row, cell in enumerate(cells):
@@ -69,6 +72,19 @@ def from_cells(cells: Sequence[Any], form: str | None) -> Times:
     utc[naive] = NAT
     zone = None if not zones else zones.pop() if len(zones) == 1 else "UTC"
     return Times(utc, zone, bad, naive, np.zeros(rows, bool))
+
+
+def _plain(cells: Sequence[Any], form: str | None) -> np.ndarray | None:
+    """Cells that are all naive datetimes, or text with a date and a clock but no offset: read at once."""
+    kinds = set(map(type, cells))
+    if kinds == {datetime} and all(cell.tzinfo is None for cell in cells):
+        return np.array(cells, "M8[us]")
+    if kinds == {str} and form is None and all(map(_CLOCK.fullmatch, cells)):
+        try:
+            return np.array(cells, "M8[us]")
+        except ValueError:  # a 30 February
+            return None
+    return None
 
 
 def _moment(cell: Any) -> datetime | None:

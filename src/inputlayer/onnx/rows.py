@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from inputlayer.errors import Problem, Problems, TableError, listed
-from inputlayer.onnx.cells import Noted, Taken, absent, taken, times
-from inputlayer.onnx.clock import NAT
+from inputlayer.onnx.cells import Noted, Taken, absent, stamps, taken, times
+from inputlayer.onnx.clock import NAT, Times
 from inputlayer.onnx.tables import Cells, cells_of, columns, lacking
 
 Told = Mapping[str, Any]
@@ -69,8 +69,13 @@ def read(told: Told, data: Any, names: Sequence[str], *, of: str = "the table") 
         raise TableError(missing)
     cells = {name: cells_of(name, given[name]) for name in needed}
     count = _height(given)
-    values = {name: taken(cells[name], specs[name], Noted(name, problems)) for name in names}
-    numbers, timed, zone = _order(told, cells[order], order, problems) if order else (None, False, None)
+    found = _instants(cells[order], specs.get(order, {}), Noted(order, problems)) if order else None
+    values = {}
+    for name in names:
+        where, spec = Noted(name, problems), specs[name]
+        own = found if name == order and spec["kind"] == "timestamp" else None
+        values[name] = taken(cells[name], spec, where) if own is None else stamps(own, cells[name], spec, where)
+    numbers, timed, zone = _order(told, cells[order], order, found, problems) if order else (None, False, None)
     series, keys = _series({name: cells[name] for name in by}, count, problems)
     if not count and told["horizon"]:
         problems.add(f"{of} has no rows")
@@ -94,14 +99,21 @@ def _height(given: Mapping[str, Any]) -> int:
     return next(iter(heights.values()), 0)
 
 
-def _order(told: Told, cells: Cells, name: str, problems: Problems) -> tuple[np.ndarray, bool, str | None]:
-    """Numbers to sort by, whether they are times, and their zone."""
-    where, spec, array = Noted(name, problems), told["columns"].get(name, {}), cells.array
+def _instants(cells: Cells, spec: Told, where: Noted) -> Times | None:
+    """The order column as times, None where it holds numbers."""
+    array = cells.array
     first = next((c for c in array if c is not None), None) if array.dtype.kind == "O" else None
     timed = spec.get("kind") == "timestamp" or array.dtype.kind == "M" or hasattr(first, "year")
+    return times(cells, spec.get("format"), where) if timed else None
+
+
+def _order(
+    told: Told, cells: Cells, name: str, found: Times | None, problems: Problems
+) -> tuple[np.ndarray, bool, str | None]:
+    """Numbers to sort by, whether they are times, and their zone; `found` are the column's times, if it holds any."""
+    where, array, timed = Noted(name, problems), cells.array, found is not None
     zone: str | None = None
-    if timed:
-        found = times(cells, spec.get("format"), where if spec.get("kind") != "timestamp" else _unheard(name))
+    if found is not None:
         numbers, gaps, zone = found.utc, (found.utc == NAT) & ~(found.bad | found.naive | found.far), found.zone
     elif cells.holds in ("Int64", "UInt64", "Float64") and array.ndim == 1:
         gaps = absent(cells)
@@ -116,11 +128,6 @@ def _order(told: Told, cells: Cells, name: str, problems: Problems) -> tuple[np.
         kinds = "times here and numbers" if timed else "numbers here and times"
         problems.add(f"holds {kinds} in the training rows", column=name)
     return numbers, timed, zone
-
-
-def _unheard(name: str) -> Noted:
-    """Takes notes that nobody reads: those of a column that is an input are taken where it is read as one."""
-    return Noted(name, Problems())
 
 
 def _series(cells: Mapping[str, Cells], count: int, problems: Problems) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -155,7 +162,7 @@ def _check_unique(rows: Rows, order: str | None, named: bool, problems: Problems
     if len(after):
         pairs = np.stack([rows.moved[after - 1], rows.moved[after]], axis=1).ravel()
         values = np.repeat(sorted_order[after], 2)
-        shown = [_text(v) for v in values.astype("M8[us]")] if rows.timed else values.tolist()
+        shown = (values.astype("M8[us]") if rows.timed else values).tolist()
         hint = "" if named else ", or name the column that tells the series apart: by=..."
         problems.add(
             "has the same value twice in one series",

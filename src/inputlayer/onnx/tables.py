@@ -135,7 +135,7 @@ def _from_list(cells: list[Any]) -> Cells:
         array = np.array(cells)
         if array.dtype.kind in "bi":
             return Cells(array)
-    made = [None if _is_missing(cell) else cell for cell in cells]
+    made = cells if kinds <= _PLAIN else [None if _is_missing(cell) else cell for cell in cells]
     if not kinds <= {str, bool, bytes, list, np.ndarray, type(None)}:
         made = [cell.item() if isinstance(cell, np.generic) and cell.dtype.kind != "M" else cell for cell in made]
     kinds = set(map(type, made)) - {type(None)}
@@ -147,6 +147,9 @@ def _from_list(cells: list[Any]) -> Cells:
     for row, cell in enumerate(made):
         array[row] = cell
     return Cells(array)
+
+
+_PLAIN = {str, int, bool, bytes, datetime, list, np.ndarray, type(None)}
 
 
 def _is_missing(cell: Any) -> bool:
