@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date
+from dataclasses import replace
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,25 @@ def test_rows_that_stand_in_the_context_too_are_told_apart() -> None:
     doubled = pl.concat([frame[:20], frame[7:8]])
     with pytest.raises(TableError, match=r"twice in one series of the context \(row 7 = .*07:00, row 20 = [^)]*\)"):
         encode(fitted(), Table.of(own), [Table.of(doubled)])
+
+
+def test_the_hour_that_comes_twice_in_autumn_is_told() -> None:
+    schema = il.Schema({"load": il.Number()}, il.Windows("time", 3), target="load")
+    hours = [datetime(2024, 10, 27, hour) for hour in (0, 1, 2, 2, 3, 4, 5, 6)]
+    table = Table.of({"time": hours, "load": [float(i) for i in range(8)]})
+    with pytest.raises(TableError, match=r"row 3 = 2024-10-27 02:00\)\. Drop .* when clocks go back in autumn: give"):
+        encode(fit(schema, table), table)
+
+
+def test_a_gap_between_context_and_table_is_said() -> None:
+    frame = panel((40,))
+    context, own = Table.of(frame[:15]), Table.of(frame[20:])
+    message = "of series 'north' ends at 2024-01-01 14:00, 5 steps before the table's first row, 2024-01-01 20:00"
+    with pytest.warns(UserWarning, match=message):
+        encode(fitted(), own, [context])
+    schema = replace(fitted().schema, sequence=replace(fitted().schema.sequence, max_gap="1h"))
+    assert encode(fit(schema, Table.of(frame)), own, [context]).index.skipped["gap"] > 0
+    encode(fitted(), own, [Table.of(frame[:20])])  # no warning, which would be an error
 
 
 def test_without_by_the_message_asks_for_it() -> None:

@@ -176,6 +176,26 @@ def test_a_few_cells_that_are_no_numbers_do_not_make_a_category() -> None:
     assert "such as 'n/a?'" in schema.reasons["temp"]
 
 
+@pytest.mark.parametrize(
+    ("form", "days", "reason"),
+    [
+        ("%d.%m.%Y", 60, "in the format %d.%m.%Y"),
+        ("%m/%d/%Y", 60, "in the format %m/%d/%Y"),
+        ("%Y/%m/%d %H:%M", 60, "in the format %Y/%m/%d %H:%M"),
+        ("%d/%m/%Y", 12, "in the format %d/%m/%Y. CAREFUL: %m/%d/%Y fits all cells as well; write that if the month"),
+    ],
+)
+def test_dates_of_other_formats_are_read(tmp_path: Path, form: str, days: int, reason: str) -> None:
+    cells = [(datetime(2024, 1, 1) + timedelta(days=day)).strftime(form) for day in range(days)]
+    (tmp_path / "t.csv").write_text("\n".join(["day,load", *(f"{cell},{i}.5" for i, cell in enumerate(cells))]))
+    for table in ({"day": cells, "load": [i + 0.5 for i in range(days)]}, il.read(tmp_path / "t.csv")):
+        schema = il.infer(table, "load", length=3)
+        assert reason in schema.reasons["day"] or schema.reasons["day"] == "times"
+        if "Y/" not in form:  # with the year first there is no doubt, and the reader has made times of them
+            assert schema.columns["day"] == il.Timestamp(format=form)
+        il.InputLayer(schema).fit(table)
+
+
 def test_groups_that_are_asked_for_are_given() -> None:
     table = {"id": [1, 1, 2, 2] * 3, "x": [0.5, 1.0, 2.5] * 4, "label": ["a", "b"] * 6}
     assert il.infer(table, "label", by="id").sequence == il.Groups("id")

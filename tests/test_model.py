@@ -126,6 +126,17 @@ def test_classes_that_training_never_saw_have_no_loss() -> None:
     assert loss_gradient(model, new)[0] == pytest.approx(loss_gradient(model, without)[0], rel=1e-6)
 
 
+def test_the_validation_loss_counts_rows_as_the_training_loss_does() -> None:
+    schema = il.Schema({"x": il.Number(), "y": il.Number()}, il.Cells(), target="y", weight="w")
+    train = {"x": [0.0, 1.0, 2.0, 3.0], "y": [0.0, 1.0, 2.0, 3.0], "w": [1.0] * 4}
+    valid = {"x": [0.5, 9.0], "y": [0.5, -500.0], "w": [1.0, 0.0]}
+    alone = {n: v[:1] for n, v in valid.items()}
+    losses = []
+    for held in (valid, alone):
+        losses.append(il.Model(il.InputLayer(schema), il.LSTM(4)).fit(train, held, epochs=1).valid_loss[0])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
 def test_training_goes_down_and_the_best_weights_stay() -> None:
     frame = panel((120,)).with_columns(load=(pl.int_range(pl.len()) % 6).cast(pl.Float64))
     train, valid, test = il.split(frame, plain())
@@ -225,6 +236,34 @@ def test_a_body_says_its_width() -> None:
 
     with pytest.raises(OptionError, match="body=Nameless: a body needs an attribute `width`"):
         il.Model(il.InputLayer(windows()), Nameless()).fit(panel(), epochs=0)
+
+
+class Returns(nn.Module):
+    """A body that returns what it is told, whatever it sees."""
+
+    width = 5
+
+    def __init__(self, made: Any) -> None:
+        super().__init__()
+        self.made = made
+
+    def forward(self, x: Tensor, lengths: Tensor, future: Tensor, key: Tensor | None = None) -> Any:
+        return self.made(x)
+
+
+@pytest.mark.parametrize(
+    ("made", "found"),
+    [
+        (lambda x: x.new_zeros(len(x), 5), r"shape \(64, 5\)"),
+        (lambda x: x.new_zeros(len(x), 3, 4), r"shape \(64, 3, 4\)"),
+        (lambda x: (x, None), "a tuple"),
+    ],
+)
+def test_a_body_that_returns_something_else_is_told_what_is_wanted(made: Any, found: str) -> None:
+    schema, frame = plain(), panel((80,))
+    message = rf"body=Returns: .* returned {found}, and a tensor of shape \(64, 3, 5\) is needed: .* 3 \(the horizon\)"
+    with pytest.raises(OptionError, match=message):
+        il.Model(il.InputLayer(schema), Returns(made)).fit(frame, epochs=1)
 
 
 def test_the_head_meets_the_target() -> None:

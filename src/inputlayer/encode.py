@@ -13,7 +13,7 @@ from inputlayer.blocks import Block, accepted
 from inputlayer.columns.base import Column, DType, Ragged, Where, Wires, wire_name
 from inputlayer.errors import Problems, listed
 from inputlayer.fit import Fitted, is_timed
-from inputlayer.order import check_unique, mark_context, series_of, sorting
+from inputlayer.order import check_unique, mark_context, series_of, sorting, warn_of_gap
 from inputlayer.receipt import Receipt, ReceiptWriter, key_text
 from inputlayer.schema import refuse
 from inputlayer.sequence import Groups, Index, Rows, Windows
@@ -71,6 +71,7 @@ def encode(
     targets: bool = True,
     raw: bool = False,
     training: bool = False,
+    weighted: bool = False,
     checked: bool = True,
     noted: bool = True,
 ) -> Encoded:
@@ -86,6 +87,8 @@ def encode(
         Whether to keep the targets' raw values, for scores.
     training
         Whether the sequences are for training (`stride`, weights).
+    weighted
+        Whether row weights are read all the same: the loss that stops a training counts rows as its own loss does.
     checked
         Whether it is an error that no sequence is found.
     noted
@@ -101,11 +104,11 @@ def encode(
     problems = Problems()
     own = [("", table)] if ahead is None else [("", table), ("in future=: ", ahead)]
     parts = [*own, *(("in the context: ", t) for t in context)]
-    count = sum(part.height for _, part in parts)
-    writer = _Writer(fitted, count, targets=targets, raw=raw, weight=training and fitted.schema.weight is not None)
+    count, weighted = sum(part.height for _, part in parts), training or weighted
+    writer = _Writer(fitted, count, targets=targets, raw=raw, weight=weighted and fitted.schema.weight is not None)
     for i, (name, part) in enumerate(parts):
         found, before = Problems(), i >= len(own)
-        for block in accepted(fitted.schema, part, found, targets=targets, weight=training, title="Encoding"):
+        for block in accepted(fitted.schema, part, found, targets=targets, weight=weighted, title="Encoding"):
             writer.add(block, found, context=before, noted=noted and not before)
         problems.extend(found, name)
     problems.raise_if_any()
@@ -219,6 +222,7 @@ class _Writer:
         check_unique(rows, self.fitted.schema.sequence, own, problems)
         if self.context is not None:
             mark_context(rows, self.context, problems)
+            warn_of_gap(rows, self.fitted.schema.sequence, self.fitted.clock)
         ragged = {n: _joined(self.flat[n], self.lengths[n]) for n in self.flat}
         if moved is not None:
             ragged = {n: _gathered(r, moved) for n, r in ragged.items()}

@@ -23,7 +23,9 @@ INFER = 10_000  # rows of a CSV file that its column types are guessed from
 _CSV = (".csv", ".tsv", ".txt", ".csv.gz", ".csv.zst")
 _PARQUET = (".parquet", ".pq")
 _ARROW = (".arrow", ".ipc", ".feather")
-_FORMATS = _CSV + _PARQUET + _ARROW
+FORMATS = _CSV + _PARQUET + _ARROW
+
+_YEAR_FIRST = r"^\s*\d{4}\D"
 
 # What a column is read as where a cell does not fit its type: whole numbers beyond 64 bits keep their digits, any
 # other misfit ends as text, so that the column's kind can name the rows.
@@ -62,9 +64,9 @@ def reported(source: str) -> Iterator[None]:
 
 def _opened(path: Path, missing: tuple[str, ...]) -> pl.DataFrame | pl.LazyFrame:
     name = path.name.lower()
-    if not (path.is_file() and name.endswith(_FORMATS)):
+    if not (path.is_file() and name.endswith(FORMATS)):
         raise TableError(
-            [Problem(f"{str(path)!r} is not a file of a known format", remedy=f"Known: {', '.join(_FORMATS)}.")]
+            [Problem(f"{str(path)!r} is not a file of a known format", remedy=f"Known: {', '.join(FORMATS)}.")]
         )
     with reported(str(path)):
         if path.stat().st_size == 0:
@@ -121,6 +123,13 @@ def _guessed(path: Path, scan: Callable[..., pl.LazyFrame]) -> dict[str, pl.Data
     if twice:
         raise TableError([Problem(f"occurs twice in {path}", name.rpartition("_duplicated_")[0]) for name in twice])
     head = scan(infer_schema=False, n_rows=INFER).collect()
+    # polars takes 01/02/2024 for the first of February. What was meant is for the column's kind to say.
+    loose = [
+        n
+        for n, t in types.items()
+        if isinstance(t, pl.Date | pl.Datetime) and not head[n].str.contains(_YEAR_FIRST).all()
+    ]
+    types |= dict.fromkeys(loose, pl.String())
     # A column without a value so far was guessed to be text; it may become numbers further down.
     empty = [name for name in types if head.height == INFER and head[name].null_count() == INFER]
     return types | dict.fromkeys(empty, pl.Int64())

@@ -161,11 +161,12 @@ def _check_follows(
 
 def _check_series(strays: pl.DataFrame, last: pl.DataFrame, by: list[str], problems: Problems) -> None:
     """Note each series among `strays`, the rows of future= that have no row in the table."""
-    known, found = (
+    known, names = (
         key_text(last.select(by)),
-        strays.with_columns(pl.Series("_name", key_text(strays.select(by)), pl.String)),
+        pl.Series("_name", key_text(strays.select(by))[: strays.height], pl.String),
     )
-    for name, rows in found.group_by("_name", maintain_order=True).agg("_row").iter_rows():
+    grouped = strays.with_columns(names).group_by("_name", maintain_order=True)
+    for name, rows in grouped.agg("_row").iter_rows():
         hint = nearest(str(name), known).strip() or f"The table has {listed(known)}"
         problems.add(f"the series {name!r} is not in the table", rows=rows, remedy=hint)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,7 @@ from inputlayer.schema import Schema, check_columns
 from inputlayer.sequence import Cells, Groups, Sequence, Windows
 from inputlayer.sequence.base import as_names
 from inputlayer.table import Table
+from inputlayer.times import NAT
 
 _READ = 100_000  # rows looked at
 _SENTINELS = (-9999.0, -99999.0, -999.0, -99.0, 9999.0, 99999.0, 999999.0)
@@ -30,6 +32,10 @@ _BEGINNINGS: dict[type[Column], tuple[bytes, ...]] = {
     Image: (b"\x89PNG", b"\xff\xd8\xff"),
 }
 _STEPS: tuple[type[Column], ...] = (Series, Audio, Image, Text)  # cells that can be the steps, the likeliest first
+_DATE = (
+    r"^\s*(?:(?P<year>\d{4})|\d{1,2})(?P<mark>[./-])\d{1,2}[./-](?:\d{4}|\d{1,2})"
+    r"(?P<clock> \d{1,2}:\d{2}(?P<seconds>:\d{2})?)?\s*$"
+)
 _PROSE = 3  # words that a cell of prose has, in the mean
 _LENGTHS = {"day": 30, "hour": 168, "minute": 60}
 
@@ -199,10 +205,11 @@ def _sentinels(real: pl.Series) -> list[float]:
 
 
 def _text(real: pl.Series, *, is_target: bool) -> Guess:
-    misread = Problems()
-    Timestamp().accept(real.head(1000), Where("", 0, misread))
-    if not misread:
+    if _reads(Timestamp(), real.head(1000)):
         return Guess(Timestamp(), "text that reads as times")
+    dates = _dates(real)
+    if dates is not None:
+        return dates
     for kind in _ENDINGS if not is_target else ():
         if _ends(real, kind):
             return Guess(kind(), f"paths of files, which end in {_found(real, kind)}")
@@ -221,6 +228,29 @@ def _text(real: pl.Series, *, is_target: bool) -> Guess:
     if words:
         return Guess(Text(), f"prose: {distinct} different texts in {len(real)} rows, of {words:.0f} words in the mean")
     return Guess(None, f"left out: {distinct} different texts in {len(real)} rows are no categories")
+
+
+def _reads(kind: Timestamp, real: pl.Series) -> bool:
+    misread = Problems()
+    kind.accept(real, Where("", 0, misread))
+    return not misread
+
+
+def _dates(real: pl.Series) -> Guess | None:
+    """Times that are not ISO 8601, such as 31.12.2024: the format that all cells fit, and whether another fits too."""
+    found = re.fullmatch(_DATE, real[0].strip())
+    if found is None:
+        return None
+    mark, clock = found["mark"], "" if found["clock"] is None else " %H:%M:%S" if found["seconds"] else " %H:%M"
+    orders = (("%d", "%m", "%Y"), ("%m", "%d", "%Y")) if found["year"] is None else (("%Y", "%m", "%d"),)
+    forms = [f"{mark.join(fields)}{clock}" for fields in orders]
+    fitting = [f for f in forms if real.str.contains(_DATE).all() and _reads(Timestamp(format=f), real)]
+    if not fitting:
+        return None
+    reason = f"text that reads as times in the format {fitting[0]}"
+    if len(fitting) > 1:
+        reason += f". CAREFUL: {fitting[1]} fits all cells as well; write that if the month comes first"
+    return Guess(Timestamp(format=fitting[0]), reason)
 
 
 def _words(real: pl.Series) -> float:
@@ -274,23 +304,23 @@ def _sequence(
     if order is None:
         return Cells(), "no column orders the rows, so each one is a sample of its own"
     if length is None:
-        length, step = _length(frame, order)
+        length, step = _length(frame[order], guesses[order].column)
         reason = f"windows of {length} rows, {step}"
     else:
         reason = f"windows of {length} rows, as asked"
     return Windows(order, length, 1 if horizon is None else horizon, by=by), reason
 
 
-def _length(frame: pl.DataFrame, order: str) -> tuple[int, str]:
-    values = frame[order]
-    if values.dtype == pl.String:
-        values = values.str.to_datetime(strict=False)
+def _length(values: pl.Series, kind: Column | None) -> tuple[int, str]:
+    if values.dtype == pl.String and isinstance(kind, Timestamp):
+        times = pl.Series(kind.accept(values, Where("", 0, Problems())).utc)
+        values = times.replace(NAT, None).cast(pl.Datetime("us"))
     if not values.dtype.is_temporal():
-        return max(1, min(96, frame.height // 10)), "for want of a clock"
+        return max(1, min(96, len(values) // 10)), "for want of a clock"
     gaps = values.unique().sort().cast(pl.Datetime("us")).diff().drop_nulls().dt.total_seconds()
     step = float(gaps.median() or 0)  # type: ignore[arg-type]  # a median of whole numbers is a number
     name = "day" if step >= 86_400 else "hour" if step >= 3600 else "minute"
-    most = max(1, frame.height // 10)
+    most = max(1, len(values) // 10)
     reason = {"day": "a month of days", "hour": "a week of hours", "minute": "an hour of minutes"}[name]
     length = _LENGTHS[name]
     return (length, reason) if length <= most else (most, "a tenth of the rows")

@@ -12,12 +12,12 @@ import polars as pl
 import torch
 from torch import nn
 
-from inputlayer import artefact, evaluation, prediction
+from inputlayer import artefact, checkpoint, evaluation, prediction
 from inputlayer.baselines import Baselines, fit_baselines
 from inputlayer.batch import Batches
 from inputlayer.blocks import accepted
 from inputlayer.encode import Encoded, encode
-from inputlayer.errors import NotFittedError, OptionError, Problem, Problems, TableError, nearest
+from inputlayer.errors import ArtefactError, NotFittedError, OptionError, Problem, Problems, TableError, nearest
 from inputlayer.fit import Fitted, fit
 from inputlayer.heads.base import Head
 from inputlayer.layer import InputLayer, tables
@@ -34,6 +34,7 @@ from inputlayer.streaming import Stream
 from inputlayer.table import Table
 from inputlayer.training import train
 
+FILE = "model.safetensors"  # in the folder of a run
 _OTHERS = ("callbacks", "logger", "run", "resume")  # what `fit` takes beside the training options
 
 
@@ -325,6 +326,8 @@ def load(path: str | Path, *, body: nn.Module | None = None) -> Model:
 
     Parameters
     ----------
+    path
+        The file, or the folder of a run, which holds it as ``model.safetensors``.
     body
         For a model with a body of your own: a module like the one it was trained with; its weights come from the file.
 
@@ -333,13 +336,26 @@ def load(path: str | Path, *, body: nn.Module | None = None) -> Model:
     ArtefactError
         If the file is none of ours, is damaged, or comes from a newer version.
     """
-    contents = artefact.load(Path(path), body)
+    contents = artefact.load(_file(Path(path)), body)
     model = Model.__new__(Model)
     model.training = {}
     model.network, model.baselines = contents.network, contents.baselines
     model.valid_receipt, model.history, model.seen = contents.valid_receipt, contents.history, contents.seen
     model.trained = model.layer.trained = True
     return model
+
+
+def _file(path: Path) -> Path:
+    """The model's file, where `path` may be the folder of a run."""
+    if not path.is_dir() or (path / FILE).exists():
+        return path / FILE if path.is_dir() else path
+    if (path / checkpoint.FILE).exists():
+        name = path.name
+        raise ArtefactError(
+            f"there is no model in {path}: its training was stopped before {FILE} was written. Go on with it:"
+            f" inputlayer train {path / 'project.toml'} --name {name} --resume"
+        )
+    raise ArtefactError(f"there is no model in {path}: {FILE} is missing. Give the folder of a run, or a model's file")
 
 
 def _options(call: str, given: Mapping[str, Any], usual: Mapping[str, Any], *, valid: bool = True) -> TrainingOptions:
@@ -375,7 +391,7 @@ def _encoded(fitted: Fitted, train: Table, valid: Table | None) -> tuple[Encoded
         return encoded, None
     context = (train,) if fitted.schema.sequence.kind == "windows" else ()
     try:
-        return encoded, encode(fitted, valid, context)
+        return encoded, encode(fitted, valid, context, weighted=True)
     except TableError as error:
         raise TableError([replace(p, what=f"in the validation table: {p.what}") for p in error.problems]) from None
 
@@ -394,7 +410,7 @@ def _problems(schema: Schema, valid: Table | None) -> list[Problem]:
         return []
     problems = Problems()
     try:
-        for _ in accepted(schema, valid, problems, targets=True, weight=False, title="Reading the validation table"):
+        for _ in accepted(schema, valid, problems, targets=True, weight=True, title="Reading the validation table"):
             pass
     except TableError as error:
         return [replace(p, what=f"in the validation table: {p.what}") for p in error.problems]

@@ -62,8 +62,25 @@ class Network(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         inputs = self.layer(batch)
         hidden = self.body(inputs.x, inputs.lengths, inputs.future, inputs.key)
+        if not isinstance(self.body, Body):
+            self._check_hidden(hidden, inputs.x)
         y: Tensor = self.head(hidden)
         return self.layer.back(y, inputs)
+
+    def _check_hidden(self, hidden: Any, x: Tensor) -> None:
+        """Refuse what a body of the user's own must not return: errors of the head would name no body."""
+        plan = self.layer.plan
+        count, n = len(x), x.shape[1] if plan.per_step else max(plan.horizon, 1)
+        width: Any = self.body.width
+        wanted = (count, n, width)
+        if isinstance(hidden, Tensor) and tuple(hidden.shape) == wanted:
+            return
+        found = f"shape {tuple(hidden.shape)}" if isinstance(hidden, Tensor) else f"a {type(hidden).__name__}"
+        steps = "one per step" if plan.per_step else "the horizon" if plan.horizon else "one per sequence"
+        raise OptionError(
+            f"body={type(self.body).__name__}: its forward(x, lengths, future, key) returned {found}, and a tensor of"
+            f" shape {wanted} is needed: {count} sequences, {n} ({steps}), and the {width} numbers of its `width`"
+        )
 
     def loss(self, y: Tensor, batch: Batch) -> Tensor:
         """The mean loss over real target steps, weighted."""

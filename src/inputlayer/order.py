@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import polars as pl
 
-from inputlayer.errors import Problems, listed
+from inputlayer.errors import Problems, listed, shorten
+from inputlayer.fit import Clock
 from inputlayer.receipt import key_text
 from inputlayer.sequence import Rows, Sequence
+from inputlayer.times import fields
 
 
 def series_of(keys: pl.DataFrame) -> tuple[np.ndarray | None, pl.DataFrame]:
@@ -59,7 +63,6 @@ def check_unique(rows: Rows, sequence: Sequence, own: int, problems: Problems) -
     pairs = np.stack([source[after - 1], source[after]], axis=1)  # both rows of each pair, as their table numbers them
     values = np.stack([rows.order[after]] * 2, axis=1)
     inside = pairs < own
-    hint = "" if sequence.by_names else ", or name the column that tells the series apart: by=..."
     both, none = inside[:, :1] & inside[:, 1:], ~(inside[:, :1] | inside[:, 1:])
     for what, chosen, first in (
         ("has the same value twice in one series", inside & both, 0),
@@ -73,8 +76,25 @@ def check_unique(rows: Rows, sequence: Sequence, own: int, problems: Problems) -
                 column=sequence.order_name,
                 rows=(pairs[chosen] - first).tolist(),
                 values=pl.Series(shown).cast(pl.Datetime("us")).to_list() if rows.timed else shown,
-                remedy=f"Drop the repeated rows{hint}",
+                remedy=twice_remedy(sequence, values[chosen], timed=rows.timed),
             )
+
+
+def twice_remedy(sequence: Sequence, values: np.ndarray, *, timed: bool) -> str:
+    """What to do about `values` of the order column (N,) that come twice in one series; `timed`: they are times."""
+    hint = "" if sequence.by_names else ", or name the column that tells the series apart: by=..."
+    remedy = f"Drop the repeated rows{hint}"
+    if not timed:
+        return remedy
+    # Clocks go back on a Sunday, between midnight and 3 o'clock, almost everywhere. Which of the two hours a row is of
+    # only its neighbours tell, if anything does: so no option here could, which reads each cell by itself.
+    weekday, hour = fields(values, ["weekday", "hour"]).T
+    if not ((weekday == 6) & (hour < 4)).any():
+        return remedy
+    return (
+        f"{remedy}. Local time without a zone has an hour twice when clocks go back in autumn: give such times their"
+        " offset (2024-10-27T02:30+02:00) or write them in UTC before they are read"
+    )
 
 
 def mark_context(rows: Rows, context: np.ndarray, problems: Problems) -> None:
@@ -93,3 +113,31 @@ def mark_context(rows: Rows, context: np.ndarray, problems: Problems) -> None:
             + (f", in series {listed(series)}" if rows.keys.width else ""),
             remedy="A context is what came before: cut the tables with il.split",
         )
+
+
+def warn_of_gap(rows: Rows, sequence: Sequence, clock: Clock | None) -> None:
+    """Warn where a series' context ends more than a step before its first own row.
+
+    Such windows look back over what is not there, as they may inside a table; here it is mostly a part left out. With
+    ``max_gap`` they are dropped and counted, without a regular clock no step is too long.
+    """
+    if clock is None or not clock.regular or rows.order is None or getattr(sequence, "max_gap", None) is not None:
+        return
+    first = rows.offsets[:-1] + rows.context
+    both = (rows.context > 0) & (first < rows.offsets[1:])
+    before, after = rows.order[first[both] - 1], rows.order[first[both]]
+    wide = np.flatnonzero(after - before > clock.step)
+    if not len(wide):
+        return
+    ends = pl.Series([before[wide[0]], after[wide[0]]])
+    end, begin = (shorten(v) for v in (ends.cast(pl.Datetime("us")) if rows.timed else ends).to_list())
+    named = [key_text(rows.keys)[g] for g in np.flatnonzero(both)[wide]]
+    of = f" of series {listed(named)}" if rows.keys.width else ""
+    missing = int((after[wide[0]] - before[wide[0]]) // clock.step) - 1
+    warnings.warn(
+        f"the context{of} ends at {end}, {missing} steps before the table's first row, {begin}: windows look back over"
+        " that gap as if nothing were missing. Give the rows between as well, as in context=[train, valid], or set"
+        " max_gap, which drops such windows",
+        UserWarning,
+        stacklevel=2,
+    )

@@ -66,7 +66,7 @@ class Parts:
         """All parts, by name."""
         found = {"training": encode(fitted, self.train, training=True)}
         if self.valid is not None:
-            found["validation"] = encode(fitted, self.valid, self.context(fitted.schema)[:1])
+            found["validation"] = encode(fitted, self.valid, self.context(fitted.schema)[:1], weighted=True)
         return {**found, "test": self.encoded_test(fitted)}
 
 

@@ -19,9 +19,12 @@ from inputlayer.bodies import BODIES, DECODERS, body_from
 from inputlayer.columns import KINDS
 from inputlayer.columns.base import Where
 from inputlayer.errors import InputLayerError, OptionError, Problem, Problems, SchemaError, TableError, nearest
+from inputlayer.files import FORMATS
+from inputlayer.fit import is_timed
 from inputlayer.heads import HEADS, head_from
 from inputlayer.layer import InputLayer
 from inputlayer.model import Model
+from inputlayer.order import twice_remedy
 from inputlayer.run import TrainingOptions
 from inputlayer.schema import Schema
 from inputlayer.sequence import SEQUENCES
@@ -100,6 +103,11 @@ class Project:
             With everything that is wrong with it, in one message.
         """
         path = Path(path)
+        if path.name.lower().endswith(FORMATS):
+            raise SchemaError(
+                f"{path} is data, not a project. Write a project for it first, and then name that:"
+                f" inputlayer init {path} --target COLUMN --output project.toml"
+            )
         data = path.read_bytes()
         # What PowerShell's ">" writes begins with a byte order mark, in UTF-16 or UTF-8.
         encoding = "utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
@@ -194,10 +202,9 @@ def _check_unique(schema: Schema, table: Table, places: pl.DataFrame, problems: 
     name = schema.sequence.order_name
     twice = places.is_duplicated()
     if name is not None and twice.any():
-        values = table.frame([name])[name]
-        hint = "" if schema.sequence.by_names else ", or name the column that tells the series apart: by=..."
-        where = Where(name, 0, problems)
-        where.add("has the same value twice in one series", twice.to_numpy(), values, f"Drop the repeated rows{hint}")
+        cells, order = table.frame([name])[name], places["_order"].filter(twice).to_numpy()
+        remedy = twice_remedy(schema.sequence, order, timed=is_timed(schema, table))
+        Where(name, 0, problems).add("has the same value twice in one series", twice.to_numpy(), cells, remedy)
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ class History:
     """What happened in each epoch; epochs count from 0.
 
     train_loss   mean loss of the training part while it was trained on, dropout included
-    valid_loss   mean loss of the validation part after the epoch; None where there is none
+    valid_loss   mean loss of the validation part after the epoch, rows weighted as in training; None: no such part
     lr           learning rate at the epoch's first step
     seconds      wall-clock time, validation included
     best_epoch   the epoch whose weights were kept: lowest validation loss, or the last epoch; None before the first
