@@ -251,6 +251,7 @@ def test_many_columns_cost_as_many_operations_as_one():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"fil": "zero"}, "Number has no option 'fil'. Did you mean 'fill'.* Its options: role, scale,"),
         ({"scale": "standart"}, "scale='standart' is not one of .* Did you mean 'standard'"),
         ({"fill": "median"}, "fill='median' is not one of"),
         ({"flag": "yes"}, "flag='yes' is not one of"),

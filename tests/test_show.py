@@ -84,6 +84,17 @@ def test_each_column_tells_what_is_out_of_the_ordinary() -> None:
     assert "50 % unseen" in text
 
 
+def test_sentinels_are_told_apart_from_other_missing_numbers() -> None:
+    given = table(100)
+    given["wind"] = [None, -9999.0, -9999.0, *given["wind"][3:]]
+    shown = il.show(il.InputLayer(windows(wind=il.Number(sentinels=(-9999,)))).fit(given), given)
+    told = {c["name"]: c["shown"] for c in shown.to_dict()["columns"]}
+    assert (told["wind"]["missing"], told["wind"]["sentinels"]) == (0.03, 0.02)
+    assert "sentinels" not in told["load"]
+    assert "2.0 % sentinels" in str(shown)
+    assert "-9,999 means missing" in learnt(shown.to_dict()["columns"][1]["learnt"])
+
+
 def test_context_rows_are_named_and_not_counted() -> None:
     whole = il.Table.of(table())
     layer = il.InputLayer(windows()).fit(whole.take(np.arange(40)))

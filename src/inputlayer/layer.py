@@ -77,6 +77,9 @@ class InputLayer(nn.Module):
     def fit(self, table: Any) -> InputLayer:
         """Learn from `table`, training rows only, and make the trained half ready. Returns the layer itself.
 
+        This is one pass that keeps no rows. Times that repeat in a series, and static columns that vary in one, are
+        found where rows are sorted and held: by `encode`, `batches` and `Model.fit`.
+
         Raises
         ------
         TableError

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from inputlayer.batch import Batch, Batches
 from inputlayer.bodies.base import Body
 from inputlayer.columns.base import Column, Ragged, Wires
+from inputlayer.columns.number import Number, spellings
 from inputlayer.encode import Encoded, encode
 from inputlayer.errors import NotFittedError
 from inputlayer.fit import Fitted
@@ -61,8 +62,8 @@ def show(network: Network | InputLayer, table: Any, context: Any = ()) -> Shown:
     >>> import inputlayer as il
     >>> table = {"day": list(range(40)), "load": [float(i % 7) for i in range(40)]}
     >>> schema = il.Schema({"load": il.Number()}, il.Windows("day", length=14, horizon=2), target="load")
-    >>> train, _, test = il.split(table, schema)
-    >>> shown = il.show(il.InputLayer(schema).fit(train), test, context=train)
+    >>> train, valid, test = il.split(table, schema)
+    >>> shown = il.show(il.InputLayer(schema).fit(train), test, context=[train, valid])
     >>> shown.to_dict()["end"]["line"]
     'input layer ends · float32 (7, 14, 1) · LSTM begins'
     """
@@ -86,7 +87,7 @@ def look(
         {
             "table": _table(table, encoded, batches, targets=targets),
             "receipt": _receipt(fitted, encoded, targets=targets),
-            "columns": [_column(layer, encoded, n, targets=targets) for n in layer.schema.columns],
+            "columns": [_column(layer, table, encoded, n, targets=targets) for n in layer.schema.columns],
             "sample": {"sequences": road.sequences, "of": batches.sequences, "padding": road.padding},
             "road": road.lines(),
             "end": _end(network, road),
@@ -150,12 +151,16 @@ def _order_text(value: Any, *, timed: bool) -> str:
 # -- one column -------------------------------------------------------------------------------------------------------
 
 
-def _column(layer: InputLayer, encoded: Encoded, name: str, *, targets: bool) -> dict[str, Any]:
+def _column(layer: InputLayer, table: Table, encoded: Encoded, name: str, *, targets: bool) -> dict[str, Any]:
     schema, state = layer.schema, layer.learnt.states[name]
     column = schema.columns[name]
     places = {"steps": schema.steps, "future": schema.future, "static": schema.static, "target": schema.targets}
     wires = {s: w._asdict() | {"shape": list(w.shape)} for s, w in column.wires(state).items()}
-    read = targets or name in schema.inputs
+    shown = None
+    if targets or name in schema.inputs:
+        shown = _shown_rows(column, encoded, encoded.column(name))
+        if isinstance(column, Number) and column.sentinels:
+            shown["sentinels"] = _sentinels(column, table.frame([name])[name])
     return {
         "name": name,
         "kind": column.kind,
@@ -164,7 +169,7 @@ def _column(layer: InputLayer, encoded: Encoded, name: str, *, targets: bool) ->
         "learnt": column.describe(state),
         "wires": wires,
         "features": features(layer, name),
-        "shown": _shown_rows(column, encoded, encoded.column(name)) if read else None,
+        "shown": shown,
     }
 
 
@@ -184,7 +189,8 @@ def features(layer: InputLayer, name: str) -> list[str]:
 def _shown_rows(column: Column, encoded: Encoded, wires: Wires) -> dict[str, Any]:
     """What is out of the ordinary in the table's own rows, as shares.
 
-    `missing`: of the cells; `gaps`: where cells hold several numbers, those of the numbers that are missing.
+    `missing`: of the cells, sentinels among them; `gaps`: where cells hold several numbers, those of the numbers that
+    are missing.
     """
     rows = encoded.rows
     place = np.arange(rows.count) - np.repeat(rows.offsets[:-1], np.diff(rows.offsets))
@@ -206,6 +212,11 @@ def _shown_rows(column: Column, encoded: Encoded, wires: Wires) -> dict[str, Any
         "clipped": clipped,
         "constant": _constant(held, np.zeros(len(cells), bool) if ragged else missing),
     }
+
+
+def _sentinels(column: Number, cells: pl.Series) -> float | None:
+    """The share of cells that hold a number the user named as meaning "missing"."""
+    return _share(np.isin(cells.cast(pl.Float64).to_numpy(), spellings(column.sentinels)))
 
 
 def _share(mask: np.ndarray) -> float | None:

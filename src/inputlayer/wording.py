@@ -89,8 +89,14 @@ def folded(names: Sequence[str]) -> list[str]:
 def _state(shown: Mapping[str, Any] | None) -> str:
     if shown is None:
         return "not given"
-    words = {"missing": "missing", "gaps": "of the numbers missing", "unseen": "unseen", "clipped": "clipped"}
-    shares = [f"{percent(shown[s])} {told}" for s, told in words.items() if shown[s]]
+    words = {
+        "missing": "missing",
+        "sentinels": "sentinels among them",
+        "gaps": "of the numbers missing",
+        "unseen": "unseen",
+        "clipped": "clipped",
+    }
+    shares = [f"{percent(shown[s])} {told}" for s, told in words.items() if shown.get(s)]
     return ",\n".join(shares + ["constant"] * shown["constant"]) or "all there"
 
 
@@ -116,6 +122,7 @@ def _scaled(told: Mapping[str, Any]) -> list[str]:
     else:
         numbers = f"mean {number(told['mean'])}, spread {number(told['spread'])}"
         parts = [f"{scale}: {numbers}", f"{number(told['minimum'])} to {number(told['maximum'])}"]
+    parts += [f"{', '.join(number(s) for s in told['sentinels'])} means missing"] if told.get("sentinels") else []
     parts += [f"clip ±{number(told['clip'])}"] if told.get("clip") is not None else []
     if told.get("embedding"):
         inputs = f"{told['bins']} bins" if "bins" in told else f"{told['size']} inputs"

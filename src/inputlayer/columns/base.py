@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from inspect import Signature, signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self, get_args
 
 import numpy as np
@@ -188,6 +189,14 @@ class Example:
     tolerance: float = 0.0
 
 
+class _Signature:
+    """A kind's options for `inspect.signature`, which would else read the arguments of `Column.__new__`."""
+
+    def __get__(self, made: object, kind: type) -> Signature:
+        whole = signature(kind.__init__)  # type: ignore[misc]  # a class, not an instance of one
+        return whole.replace(parameters=list(whole.parameters.values())[1:])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """What a column holds and what the user chose for it. One subclass, in one file, per kind.
@@ -208,6 +217,16 @@ class Column:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.__repr__ = brief  # type: ignore[method-assign]  # set before @dataclass, which then leaves it alone
+
+    # The dataclass' own __init__ would refuse a misspelt option as well, but propose none.
+    def __new__(cls, *_: Any, **options: Any) -> Self:
+        known = [f.name for f in fields(cls)]
+        wrong = [f"{cls.__name__} has no option {n!r}.{nearest(n, known)}" for n in options if n not in known]
+        if wrong:
+            raise OptionError(f"{' '.join(wrong)} Its options: {', '.join(known)}.")
+        return super().__new__(cls)
+
+    __signature__ = _Signature()
 
     def __post_init__(self) -> None:
         choose("role", self.role, get_args(Role))
