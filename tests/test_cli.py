@@ -132,11 +132,20 @@ def test_evaluate_prints_what_python_returns(trained: Path, here: Path) -> None:
     model = trained / "runs" / "project"
     write("before.csv", rows()[:96])
     write("new.csv", rows()[96:])
-    scores = load(model / "model.safetensors").evaluate(read("new.csv"), context=read("before.csv"))
+    scores = load(model).evaluate(read("new.csv"), context=read("before.csv"))
     args = ["evaluate", str(model), "new.csv", "--context", "before.csv"]
     assert passed(*args) == f"{scores}\n"
     assert json.loads(passed(*args, "--json"))["rmse"] == scores["rmse"]
     assert json.loads((model / "scores.json").read_text())["test"]["rmse"] == scores["rmse"]
+
+
+def test_evaluate_without_data_scores_the_projects_test_part(trained: Path, here: Path) -> None:
+    run = trained / "runs" / "project"
+    known = json.loads((run / "scores.json").read_text())["test"]
+    assert json.loads(passed("evaluate", str(run), "--json")) == known
+    assert "--context has no effect without DATA" in failed("evaluate", str(run), "--context", "load.csv")
+    (here / "alone.safetensors").write_bytes((run / "model.safetensors").read_bytes())
+    assert "which table? alone.safetensors has no project that would tell" in failed("evaluate", "alone.safetensors")
 
 
 def test_evaluate_refuses_rows_that_were_fitted_on(trained: Path, here: Path) -> None:
@@ -312,6 +321,9 @@ def test_bad_model_file(trained: Path, here: Path) -> None:
     assert "there is no file 'nothing'" in failed("predict", "nothing", "load.csv")
     Path("empty").mkdir()
     assert "there is no model in empty" in failed("predict", "empty", "load.csv")
+    Path("empty/checkpoint.safetensors").touch()
+    message = "Go on with it: inputlayer train empty/project.toml --name empty --resume"
+    assert message in failed("predict", "empty", "load.csv")
 
 
 @pytest.mark.parametrize(
@@ -322,7 +334,7 @@ def test_bad_model_file(trained: Path, here: Path) -> None:
         (["init", "load.csv", "--target", "load", "--output", "project.toml"], "project.toml is there already"),
         (["init", "load.csv"], "--target"),
         (["train", "nothing.toml"], "nothing.toml: No such file"),
-        (["train", "load.csv"], "load.csv is no TOML file"),
+        (["train", "load.csv"], "load.csv is data, not a project. Write a project for it first"),
         (["train", "project.toml", "--epoch", "3"], "--epochs"),
         (["trian", "project.toml"], "trian"),
     ],
@@ -368,7 +380,7 @@ def test_ctrl_c_anywhere_is_one_word(here: Path, monkeypatch: pytest.MonkeyPatch
 # -- help and output --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["init", "train", "evaluate", "predict", "show", "demo"])
+@pytest.mark.parametrize("command", ["init", "train", "evaluate", "predict", "show", "compare", "demo"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     assert f"  inputlayer {command}" in passed(command, "--help")
 

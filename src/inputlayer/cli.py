@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import tomllib
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,14 +21,16 @@ if TYPE_CHECKING:
     from inputlayer.model import Model
 
 _FORMULA = r"^[=+\-@\t\r\n\x00]"
-_MODEL, _PROJECT = "model.safetensors", "project.toml"
+_PROJECT = "project.toml"
 
 # Messages speak Python; on the command line the same things have these names.
 _AS_TYPED = {
     r"\bil\.read\(\.\.\., missing=\.\.\.\)": "missing = [...] under [data] in the project's file",
     r"\ballow_seen=True\b": "--allow-seen",
     r"\(il\.split\)": "(those after the training part)",
+    r"\bcontext=\[train, valid\]": "several --context",
     r"\bcontext=": "--context",
+    r"\bmax_gap,": "max_gap under [sequence],",
     r"\bfuture=": "--future",
     r"\bresume=False\b": "--force, or under a new --name",
     r"\b(by|pad_short|per_step)=(\.\.\.|True)": r"\1 under [sequence]",
@@ -61,10 +64,7 @@ def _report(error: Exception) -> None:
     if _is_typers(error):
         raise error
     if isinstance(error, InputLayerError):
-        text = str(error)
-        for python, typed in _AS_TYPED.items():
-            text = re.sub(python, typed, text)
-        fail(text)
+        fail(_as_typed(str(error)))
     if isinstance(error, OSError) and error.filename is not None:
         fail(f"{error.filename}: {error.strerror}")
     fail(
@@ -72,6 +72,12 @@ def _report(error: Exception) -> None:
         "Please report it, with the command and what INPUTLAYER_DEBUG=1 in front of it prints.",
         1,
     )
+
+
+def _as_typed(text: str) -> str:
+    for python, typed in _AS_TYPED.items():
+        text = re.sub(python, typed, text)
+    return text
 
 
 def fail(text: str, code: int = 2) -> None:
@@ -176,7 +182,9 @@ def train(
 @app.command()
 def evaluate(
     model: ModelPath,
-    data: Data,
+    data: Annotated[
+        str | None, typer.Argument(metavar="[DATA]", help="Else the test part of the run's project.")
+    ] = None,
     context: Context = None,
     allow_seen: Annotated[
         bool, typer.Option("--allow-seen", help="Score rows that were fitted on all the same.")
@@ -188,14 +196,17 @@ def evaluate(
     Rows that it has learnt from are refused.
 
     \b
-    Example:
+    Examples:
+      inputlayer evaluate runs/project
       inputlayer evaluate runs/project new.csv --context load.csv
     """
-    from inputlayer.runs import json_text
+    from inputlayer.runs import json_text, test_part
 
-    found = _load(model).evaluate(
-        _read(data, model), context=[_read(c, model) for c in context or ()], allow_seen=allow_seen
-    )
+    if data is None and context:
+        fail("--context has no effect without DATA: the parts before the test part are its look-back")
+    made = _load(model)
+    table, before = test_part(model) if data is None else (_read(data, model), [_read(c, model) for c in context or ()])
+    found = made.evaluate(table, context=before, allow_seen=allow_seen)
     typer.echo(json_text(found) if as_json else str(found))
 
 
@@ -315,10 +326,6 @@ def _read(path: str, model: Path) -> Any:
 def _load(path: Path) -> Model:
     from inputlayer.model import load
 
-    if path.is_dir():
-        if not (path / _MODEL).exists():
-            fail(f"there is no model in {path}: {_MODEL} is missing. Train it, or go on with --resume.")
-        path = path / _MODEL
     return load(path)
 
 
@@ -343,6 +350,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")
+    warnings.formatwarning = lambda message, *_: f"warning: {_as_typed(str(message))}\n"
     app(prog_name="inputlayer")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from inputlayer import checkpoint
 from inputlayer.errors import InputLayerError, OptionError, nearest
 from inputlayer.layer import InputLayer
+from inputlayer.model import FILE as MODEL
 from inputlayer.model import Model
 from inputlayer.project import Project
 from inputlayer.report import FILE as REPORT
@@ -21,7 +22,7 @@ from inputlayer.table import Table
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
-MODEL, SCORES, PROJECT = "model.safetensors", "scores.json", "project.toml"
+SCORES, PROJECT = "scores.json", "project.toml"
 _FILES = (MODEL, SCORES, REPORT, PROJECT, checkpoint.FILE)
 _EPOCHS = 5  # of the history that are printed
 
@@ -115,6 +116,24 @@ def context(project: Project, *parts: Table | None) -> list[Table]:
     """The tables that windows of a later part look back on; nothing else looks back."""
     looks_back = project.schema.sequence.kind == "windows"
     return [part for part in parts if part is not None and looks_back]
+
+
+def test_part(run: Path) -> tuple[Table, list[Table]]:
+    """The test part of the project that `run`, a run's folder or model, was trained by, and what came before it.
+
+    Raises
+    ------
+    OptionError
+        If there is no project beside the model, or it has no test part.
+    """
+    path = (run if run.is_dir() else run.parent) / PROJECT
+    if not (path.exists() and (run.is_dir() or run.name == MODEL)):  # a project elsewhere may be another model's
+        raise OptionError(f"which table? {run} has no project that would tell. Write: inputlayer evaluate {run} DATA")
+    project = Project.read(path)
+    train, valid, test = project.parts()
+    if test is None:
+        raise OptionError(f"{path} has no test part ([split] test = 0). Write: inputlayer evaluate {run} DATA")
+    return test, context(project, train, valid)
 
 
 def fitted_layer(project: Project) -> tuple[InputLayer, Table, list[Table]]:
