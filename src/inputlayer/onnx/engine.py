@@ -32,6 +32,9 @@ class OnnxEngine:
         static = {spec["column"]: {spec["column"]: entries[spec["name"]]} for spec in self._inputs["static"]}
         memory = tuple(from_json(array) for array in told["stream"].get("memory", ()))
         self.facts = _facts(told, Layout(told["stream"]["length"], steps, static, memory))
+        self._kinds = {name: told["columns"][name]["kind"] for name in told["reads"]}
+        self._form = told["columns"].get(self.facts.order, {}).get("format")
+        self._timed = None if told["clock"] is None else told["clock"]["timed"]
         self._readers = {name: _reader(told["columns"][name]) for name in told["reads"]}
         self._answered = [answer["name"] for answer in told["answers"]]
         self._states = [f"/state.{i}" for i in range(len(memory))]
@@ -60,27 +63,35 @@ class OnnxEngine:
         try:
             if any(row[name] is None for row in rows for name in self.facts.by):
                 return None
-            for name in names:
-                reader = self._readers[name]
-                values = None if reader is None else reader([row[name] for row in rows])
-                if values is None:
-                    return None
-                found[name] = values
             order = self._orders([row[self.facts.order] for row in rows]) if self.facts.order is not None else []
+            # All numbers at once: a row is mostly these, and each call costs more than the numbers do.
+            numbers = [name for name in names if self._kinds[name] == "number"]
+            flat = plain.numbers([row[name] for name in numbers for row in rows])
+            if order is None or flat is None:
+                return None
+            found.update(zip(numbers, flat.reshape(len(numbers), len(rows)), strict=True))
+            for name in names:
+                if name not in found:
+                    reader = self._readers[name]
+                    values = None if reader is None else reader([row[name] for row in rows])
+                    if values is None:
+                        return None
+                    found[name] = values
         except KeyError:  # a column is missing
             return None
-        return None if order is None else (order, found)
+        return order, found
 
     def _orders(self, cells: Sequence[Any]) -> list[float] | None:
-        spec, clock = self.told["columns"].get(self.facts.order, {}), self.told["clock"]
-        timed = None if clock is None else clock["timed"]
+        """Numbers to sort by; None where that takes the long way."""
+        kind, timed = self._kinds.get(str(self.facts.order)), self._timed
         kinds = set(map(type, cells))
-        if spec.get("kind") != "timestamp" and kinds <= {int, float} and timed is not True:
+        if kind != "timestamp" and kinds <= {int, float} and timed is not True:
             return list(cells) if all(-np.inf < c < np.inf for c in cells) else None
-        found = None if spec.get("format") is not None else plain.times(cells)
-        if found is None or timed is False or (spec.get("kind") != "timestamp" and str in kinds):
+        found = None if self._form is not None else plain.times(cells)
+        if found is None or timed is False or (kind != "timestamp" and str in kinds):
             return None
-        return None if plain.NAT in found[0] else found[0].tolist()
+        order: list[float] = found[0].tolist()
+        return None if plain.NAT in order else order
 
     def _long_way(self, rows: Sequence[Row], names: Sequence[str], where: str = "") -> tuple[list[float], Wired]:
         """The same for cells of any kind, each row read as a table; raises what is wrong with them."""
@@ -200,9 +211,7 @@ _Reader = Callable[[Sequence[Any]], "np.ndarray | None"]
 
 
 def _reader(spec: Told) -> _Reader | None:
-    """What reads plain cells of one column; None for a kind that is not known here."""
-    if spec["kind"] == "number":
-        return plain.numbers
+    """What reads plain cells of one column that is no number; None for a kind that is not known here."""
     if spec["kind"] == "flag":
         return plain.flags
     if spec["kind"] == "category":
@@ -230,5 +239,5 @@ def _times(cells: Sequence[Any], spec: Told) -> np.ndarray | None:
 
 
 def _on_the_wall(utc: np.ndarray, spec: Told) -> np.ndarray:
-    local = wall(utc, spec["zone"], spec["offset"])
+    local = utc if spec["offset"] == 0 else wall(utc, spec["zone"], spec["offset"])
     return np.stack([local, utc], axis=-1) if spec["two"] else local
