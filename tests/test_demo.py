@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from inputlayer import demo
 from inputlayer.cli import app
-from inputlayer.demo import Score, interval, verdict
+from inputlayer.demo import Score, verdict
 from inputlayer.errors import MissingExtraError
 
 pytest.importorskip("vega_datasets")
@@ -60,15 +60,6 @@ def score(level: float, seeds: int = 3, noise: float = 0.3) -> Score:
 )
 def test_the_sentence_says_so_whichever_way_it_falls(level: float, found: str) -> None:
     assert found in verdict(score(level), score(4.0, seeds=1), score(6.0))
-
-
-def test_the_interval_widens_with_blocks_that_move_together() -> None:
-    draw = np.random.default_rng(0)
-    months = np.repeat(draw.normal(size=10), 28)[:, None]  # days of a month err alike
-    ours = Score("ours", np.broadcast_to((4 + months) ** 2, (3, 280, 7)))
-    other = Score("other", np.full((1, 280, 7), 16.0))
-    alone, together = (np.diff(interval(ours, other, block)) for block in (1, 28))
-    assert together > 2 * alone
 
 
 def test_without_its_data_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,11 @@ ROAD = [
     "scores.py", "intervals.py", "forecast.py", "prediction.py",
     "streaming.py", "quick.py", "stepping.py",
     "seasons.py", "past.py", "linear.py", "pooled.py", "baselines.py", "evaluation.py", "tally.py", "artefact.py",
-    "keras/", "wording.py", "shown.py", "road.py", "show.py", "comparison.py", "onnx/", "report/",
-    "model.py", "variants.py", "prepared.py", "finished.py", "compare.py", "toml.py", "project.py", "program.py", "recipe.py", "draft.py", "runs.py", "checks/", "demo.py", "cli.py", "__init__.py",
+    "keras/",
+    "wording.py", "shown.py", "road.py", "show.py", "comparison.py", "onnx/", "report/",
+    "model.py", "variants.py", "prepared.py", "finished.py", "compare.py",
+    "toml.py", "project.py", "program.py", "recipe.py", "draft.py", "runs.py", "compared.py",
+    "checks/", "demo.py", "cli.py", "__init__.py",
 ]  # fmt: skip
 
 # Files at the front of a folder, in order, where `base.py` alone does not do.

@@ -33,6 +33,7 @@ _AS_TYPED = {
     r"\bmax_gap,": "max_gap under [sequence],",
     r"\bfuture=": "--future",
     r"\bresume=False\b": "--force, or under a new --name",
+    r"\banother run=\.\.\.": "another --name, or replace it by --force",
     r"\b(by|pad_short|per_step)=(\.\.\.|True)": r"\1 under [sequence]",
 }
 
@@ -275,6 +276,43 @@ def show(
         typer.echo(str(picture))
     else:
         html.write_text(picture.to_html(), encoding="utf-8")
+
+
+@app.command()
+def compare(
+    project: ProjectPath,
+    others: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[OTHERS]", help="Projects whose input layers, or models, stand beside."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The folder in runs/; else the project's name and -compared.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="How often each is trained.", min=1)] = 3,
+    epochs: Annotated[int | None, typer.Option(help="Instead of that in the project.")] = None,
+    device: Annotated[str | None, typer.Option(help="Instead of that in the project.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a comparison that was stopped.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a comparison of the same name.")] = False,
+) -> None:
+    """Measure what each part of the input layer buys.
+
+    The same body is trained behind the whole layer, behind the layer without each stage and without each column, and
+    behind the layers of other projects; all have the same steps and seeds. runs/NAME/ then holds the table, and a page.
+
+    Ctrl-C ends it; every training that is finished is kept.
+
+    \b
+    Examples:
+      inputlayer compare project.toml --seeds 5
+      inputlayer compare project.toml plain.toml gru.toml --name three
+    """
+    from inputlayer.compared import choose, compare_project
+
+    folder = f"{project.stem}-compared" if name is None else name
+    run = choose(Path("runs"), folder, resume=resume, force=force)
+    found = compare_project(run, project, others or [], seeds, {"epochs": epochs, "device": device}, typer.echo)
+    if found.interrupted:
+        fail(f"interrupted: {run.path} holds what is finished. Go on with --resume.", 130)
 
 
 @app.command()

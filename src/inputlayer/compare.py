@@ -30,6 +30,10 @@ from inputlayer.variants import part_text, variants
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
 
+_NOT_HERE = {  # options of a training that a comparison has not, and why
+    "patience": "all layers get the same number of steps, so nothing stops early. Leave it out",
+    "seed": "give seeds=(0, 1, 2)",
+}
 _BASELINES = "baselines"
 _SIZE = 256  # sequences per batch when nothing is learnt
 
@@ -82,7 +86,8 @@ def compare(
     run
         A folder where each training that is finished is kept; with ``resume=True`` the rest is trained.
     **training
-        Options of `Model.fit`: epochs, batch, lr, clip, schedule, device.
+        Options of `Model.fit`: epochs, batch, lr, clip, schedule, device. Those not given are the model's own, where it
+        has any.
 
     Returns
     -------
@@ -116,7 +121,8 @@ def compare(
     """
     if not isinstance(model, Model):
         raise OptionError(f"compare({type(model).__name__}): give an il.Model(layer, body)")
-    options = _options(seeds, training)
+    own = {n: v for n, v in model.training.items() if n not in _NOT_HERE}
+    options = _options(seeds, {**own, **training})
     kept = Finished(None if run is None else Path(run), resume)
     rows, notes = variants(model, alternatives or {}, others or {}, stages=stages, columns=columns)
     parts = Parts(Table.of(train), None if valid is None else Table.of(valid), Table.of(test))
@@ -141,13 +147,9 @@ def compare(
 
 def _options(seeds: Sequence[int], given: Mapping[str, Any]) -> TrainingOptions:
     """The training options; what is wrong with them and with the seeds is raised at once."""
-    known = [f.name for f in fields(TrainingOptions) if f.name not in ("patience", "seed")]
-    reasons = {
-        "patience": "all layers get the same number of steps, so nothing stops early. Leave it out",
-        "seed": "give seeds=(0, 1, 2)",
-    }
+    known = [f.name for f in fields(TrainingOptions) if f.name not in _NOT_HERE]
     wrong = [
-        f"{name}: {reasons[name]}" if name in reasons else f"compare has no option {name!r}.{nearest(name, known)}"
+        f"{name}: {_NOT_HERE[name]}" if name in _NOT_HERE else f"compare has no option {name!r}.{nearest(name, known)}"
         for name in given
         if name not in known
     ]
@@ -214,7 +216,7 @@ def _trained(row: Prepared, parts: Parts, options: TrainingOptions, seed: int, a
     model = row.variant.model()
     model.layer.restore(row.fitted)
     model.baselines = Baselines(row.fitted, Learnt({}))  # they are learnt once, beside
-    given = {n: v for n, v in asdict(options).items() if n not in ("patience", "seed")}
+    given = {n: v for n, v in asdict(options).items() if n not in _NOT_HERE}
     if parts.valid is not None:
         given["patience"] = max(options.epochs, 1)  # the same number of steps for all
     history = model.fit(parts.train, parts.valid, seed=seed, callbacks=[_each_epoch(advance)], **given)

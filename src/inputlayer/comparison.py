@@ -145,9 +145,11 @@ class Comparison:
         said = [*_against_baselines(rows, self.measure), *_parts(rows, self.measure)]
         if any(row["difference"] for row in rows):
             blocks = max(int((r.counts.sum(axis=1) > 0).sum()) for r in self.results)
+            seeds = f"{len(self.seeds)} seeds and " if len(self.seeds) > 1 else ""
+            alone = "" if seeds else " With one seed they say nothing of other trainings."
             said.append(
-                f"Differences are to the full layer; their 95 % intervals are paired over {len(self.seeds)} seeds and"
-                f" {blocks} blocks of test sequences, and each holds for itself: of twenty, one misses by chance."
+                f"Differences are to the full layer; their 95 % intervals are paired over {seeds}{blocks} blocks of"
+                f" test sequences, and each holds for itself: of twenty, one misses by chance.{alone}"
             )
         return [*said, *self.notes]
 

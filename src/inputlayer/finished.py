@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class Finished:
             header, arrays = store.read(path)
             if (header.get("kind"), header.get("name"), header.get("seed")) != (_KIND, name, seed):
                 raise ArtefactError(f"{path} is not the part of a comparison that its name says. Take it away")
-            for text in _differences(header["circumstances"], now):
+            for text in _differences(header["circumstances"], json.loads(store.canonical(now))):
                 differs.setdefault(text, []).append(name)
             found[name, seed] = Part(header["numbers"], arrays)
         if differs:
@@ -104,4 +105,14 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[st
         if name.endswith(" table"):
             yield f"the {name} is another one"
         else:
-            yield f"{name} was {shorten(then.get(name))}, is {shorten(now.get(name))}"
+            yield from _told(name, then.get(name), now.get(name))
+
+
+def _told(name: str, then: Any, now: Any) -> Iterator[str]:
+    """What differs under `name`, part by part where it has named parts."""
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        for part in sorted({*then, *now}):
+            if then.get(part) != now.get(part):
+                yield from _told(f"{name} {part}", then.get(part), now.get(part))
+    else:
+        yield f"{name} was {shorten(then)}, is {shorten(now)}"
