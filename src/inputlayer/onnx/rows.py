@@ -139,17 +139,28 @@ def _series(cells: Mapping[str, Cells], count: int, problems: Problems) -> tuple
         gaps = absent(column)
         what = "has no value, so the row belongs to no series"
         Noted(name, problems).add(what, gaps, [None] * count)
-        array = column.array[~gaps]
-        try:
-            values[name], code = np.unique(array, return_inverse=True)
-        except TypeError:
-            values[name], code = np.unique(array.astype(str), return_inverse=True)
+        values[name], code = _factored(column.array[~gaps])
         full = np.zeros(count, np.int64)
-        full[~gaps] = code.reshape(-1)
+        full[~gaps] = code
         codes.append(full)
+    if len(codes) == 1:
+        return codes[0], {name: found for name, found in values.items() if len(found)}
     unique, series = np.unique(np.stack(codes, axis=1), axis=0, return_inverse=True)
     keys = {name: values[name][unique[:, i]] for i, name in enumerate(cells) if len(values[name])}
     return series.reshape(-1), keys
+
+
+def _factored(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different values, sorted, and where each of `array` (N,) stands among them."""
+    if array.dtype != object:
+        values, code = np.unique(array, return_inverse=True)
+        return values, code.reshape(-1)
+    different = dict.fromkeys(array.tolist())  # sorting all of them would take ten times as long
+    kept = sorted(different) if len(set(map(type, different))) < 2 else sorted(different, key=str)
+    places = {value: i for i, value in enumerate(kept)}
+    values = np.empty(len(kept), object)
+    values[:] = kept
+    return values, np.fromiter(map(places.__getitem__, array.tolist()), np.int64, len(array))
 
 
 def _check_unique(rows: Rows, order: str | None, named: bool, problems: Problems) -> None:

@@ -129,8 +129,8 @@ def _from_array(array: np.ndarray) -> Cells:
 
 def _from_list(cells: list[Any]) -> Cells:
     kinds = set(map(type, cells))
-    if kinds <= {float, int} and float in kinds:
-        return Cells(np.array(cells, np.float64))
+    if kinds <= {float, int, type(None)} and float in kinds:
+        return Cells(np.array(cells, np.float64))  # None becomes NaN
     if kinds == {int} or kinds == {bool}:
         array = np.array(cells)
         if array.dtype.kind in "bi":
