@@ -95,7 +95,11 @@ def test_versions_and_metadata():
     assert model.ir_version == IR_VERSION == 10
     assert {o.domain: o.version for o in model.opset_import} == {"": 21, "ai.onnx.ml": 4}
     assert {p.key: p.value for p in model.metadata_props} == {"schema": "{}"}
-    g.hint(g("Tokenizer", g.constant(["a b"]), domain="com.microsoft"), np.str_, ("n", "m"))
+    unused = g.hint(g("Tokenizer", g.constant(["a b"]), domain="com.microsoft"), np.str_, ("n", "m"))
+    model = g.model({})
+    assert [n.op_type for n in model.graph.node] == ["Neg", "Identity"]
+    assert not model.graph.initializer
+    g.output("words", unused, np.str_, ("n", "m"))
     model = g.model({})
     assert "com.microsoft" in {o.domain for o in model.opset_import}
     assert len(model.graph.value_info) == 1

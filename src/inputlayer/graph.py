@@ -138,22 +138,37 @@ class Graph:
             self._scope.pop()
 
     def model(self, metadata: dict[str, str]) -> onnx.ModelProto:
-        """The finished model: opset 21 and ai.onnx.ml 4, and com.microsoft 1 only if a node needs it; IR version 10."""
+        """The finished model: opset 21 and ai.onnx.ml 4, and com.microsoft 1 only if a node needs it; IR version 10.
+
+        What no output needs is left out, where there are outputs.
+        """
         helper = self._onnx.helper
+        nodes, needed = self._needed()
         graph = helper.make_graph(
-            self._nodes,
+            nodes,
             "inputlayer",
             self._inputs,
             self._outputs,
-            initializer=list(self._constants.values()),
-            value_info=self._hints,
+            initializer=[tensor for tensor in self._constants.values() if tensor.name in needed],
+            value_info=[hint for hint in self._hints if hint.name in needed],
         )
-        used = {node.domain for node in self._nodes}
+        used = {node.domain for node in nodes}
         opsets = [helper.make_opsetid(d, v) for d, v in OPSETS.items() if d in used or d in _ALWAYS]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="inputlayer")
         if metadata:
             helper.set_model_props(model, metadata)
         return cast("onnx.ModelProto", model)
+
+    def _needed(self) -> tuple[list[onnx.NodeProto], set[str]]:
+        """The nodes that outputs stand on, and the names of all tensors among them."""
+        if not self._outputs:
+            return self._nodes, {t.name for t in self._constants.values()} | {h.name for h in self._hints}
+        needed, kept = {output.name for output in self._outputs}, []
+        for node in reversed(self._nodes):  # each stands behind those that it takes from
+            if not needed.isdisjoint(node.output):
+                kept.append(node)
+                needed.update(node.input)
+        return kept[::-1], needed
 
     def _attribute(self, value: Any) -> Any:
         if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
