@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import inputlayer as il
@@ -349,6 +351,34 @@ def test_errors_are_those_of_python(case: str, both: tuple[il.Model, il.OnnxMode
     given = {name: cells for name, cells in {**good(), **BAD[case]}.items() if cells is not None}
     del given["y"]
     assert message(lambda: served.predict(given)) == message(lambda: model.predict(given))
+
+
+FAR = {"min_value": datetime(1, 1, 2), "max_value": datetime(9999, 12, 30)}
+# Clocks go forward and back as the zones' tables say, and polars' tables end in 2100.
+NEAR = {"min_value": datetime(1950, 1, 1), "max_value": datetime(2099, 12, 30)}
+ANY_ROW = st.fixed_dictionaries(
+    {
+        "number": st.none() | st.floats(allow_infinity=False),
+        "word": st.none() | st.sampled_from(["x", "y"]) | st.text(),
+        "code": st.none() | st.sampled_from([7, 8]) | st.integers(-(2**63), 2**63 - 1),
+        "flag": st.none() | st.booleans(),
+        "text": st.none() | st.text() | st.lists(st.sampled_from(["a", "B", "c!", "\u00df"])).map(" ".join),
+        "when": st.none() | st.datetimes(**FAR),
+        "there": st.none() | st.datetimes(**NEAR, timezones=st.just(ZoneInfo("Europe/Berlin"))),
+        "vector": st.none() | st.lists(st.floats(-1e300, 1e300), min_size=2, max_size=2),
+    }
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(ANY_ROW, min_size=1, max_size=6))
+def test_any_rows_are_answered_as_python_answers_them(
+    both: tuple[il.Model, il.OnnxModel], rows: list[dict[str, Any]]
+) -> None:
+    model, served = both
+    table = {name: [row[name] for row in rows] for name in rows[0]}
+    table |= {"g": ["ab"[i % 2] for i in range(len(rows))], "t": list(range(len(rows)))}
+    assert_same(served.predict(table), model.predict(table))
 
 
 def test_what_tables_hold_may_come_from_any_library(both: tuple[il.Model, il.OnnxModel]) -> None:
