@@ -201,12 +201,12 @@ def evaluate(
       inputlayer evaluate runs/project
       inputlayer evaluate runs/project new.csv --context load.csv
     """
-    from inputlayer.runs import json_text, test_part
+    from inputlayer.runs import json_text, last_part
 
     if data is None and context:
         fail("--context has no effect without DATA: the parts before the test part are its look-back")
     made = _load(model)
-    table, before = test_part(model) if data is None else (_read(data, model), [_read(c, model) for c in context or ()])
+    table, before = last_part(model) if data is None else (_read(data, model), [_read(c, model) for c in context or ()])
     found = made.evaluate(table, context=before, allow_seen=allow_seen)
     typer.echo(json_text(found) if as_json else str(found))
 

@@ -133,9 +133,10 @@ def warn_of_gap(rows: Rows, sequence: Sequence, clock: Clock | None) -> None:
     end, begin = (shorten(v) for v in (ends.cast(pl.Datetime("us")) if rows.timed else ends).to_list())
     named = [key_text(rows.keys)[g] for g in np.flatnonzero(both)[wide]]
     of = f" of series {listed(named)}" if rows.keys.width else ""
-    missing = int((after[wide[0]] - before[wide[0]]) // clock.step) - 1
+    missing = max(1, int((after[wide[0]] - before[wide[0]]) // clock.step) - 1)
+    steps = "a step" if missing == 1 else f"{missing} steps"
     warnings.warn(
-        f"the context{of} ends at {end}, {missing} steps before the table's first row, {begin}: windows look back over"
+        f"the context{of} ends at {end} and the table begins at {begin}, {steps} missing between: windows look back over"
         " that gap as if nothing were missing. Give the rows between as well, as in context=[train, valid], or set"
         " max_gap, which drops such windows",
         UserWarning,

@@ -118,7 +118,7 @@ def context(project: Project, *parts: Table | None) -> list[Table]:
     return [part for part in parts if part is not None and looks_back]
 
 
-def test_part(run: Path) -> tuple[Table, list[Table]]:
+def last_part(run: Path) -> tuple[Table, list[Table]]:
     """The test part of the project that `run`, a run's folder or model, was trained by, and what came before it.
 
     Raises
