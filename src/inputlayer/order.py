@@ -136,8 +136,8 @@ def warn_of_gap(rows: Rows, sequence: Sequence, clock: Clock | None) -> None:
     missing = max(1, int((after[wide[0]] - before[wide[0]]) // clock.step) - 1)
     steps = "a step" if missing == 1 else f"{missing} steps"
     warnings.warn(
-        f"the context{of} ends at {end} and the table begins at {begin}, {steps} missing between: windows look back over"
-        " that gap as if nothing were missing. Give the rows between as well, as in context=[train, valid], or set"
+        f"the context{of} ends at {end} and the table begins at {begin}, {steps} missing between: windows look back"
+        " over that gap as if nothing were missing. Give the rows between as well, as in context=[train, valid], or set"
         " max_gap, which drops such windows",
         UserWarning,
         stacklevel=2,
