@@ -30,12 +30,6 @@ from inputlayer.stages import STAGES
 from samples import ROADS
 
 
-def trained(schema: il.Schema, frame: Any, stages: Any = (), body: Any = None, head: Any = None) -> il.Model:
-    model = il.Model(il.InputLayer(schema, stages), body or il.LSTM(4), head)
-    model.fit(frame, epochs=1)
-    return model
-
-
 def exported(model: il.Model, folder: Path, table: Any = None) -> tuple[Exported, il.OnnxModel]:
     path = folder / "model.onnx"
     told = model.export(path, table)
@@ -72,7 +66,7 @@ def test_a_table_is_answered_as_python_answers_it(road: str, tmp_path: Path) -> 
 def test_windows_of_numbers(tmp_path: Path) -> None:
     frame = {"day": list(range(60)), "load": [float(i % 7) for i in range(60)]}
     schema = il.Schema({"load": il.Number()}, il.Windows("day", length=14, horizon=2), target="load")
-    model = trained(schema, frame, [il.InstanceNorm("last")])
+    model = drawn_model(schema, frame, [il.InstanceNorm("last")])
     _, served = exported(model, tmp_path)
     assert_same(served.predict(frame), model.predict(frame))
     whole = np.lib.stride_tricks.sliding_window_view(np.array(frame["load"]), 14)[:-2]
@@ -82,7 +76,7 @@ def test_windows_of_numbers(tmp_path: Path) -> None:
 
 def test_serving_loads_neither_torch_nor_polars(tmp_path: Path) -> None:
     schema, frame = ROADS["groups"]
-    exported(trained(schema, frame), tmp_path)
+    exported(drawn_model(schema, frame), tmp_path)
     code = (
         "import sys, inputlayer as il\n"
         "model = il.OnnxModel('model.onnx')\n"
