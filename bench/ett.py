@@ -8,8 +8,8 @@ that drops windows.
 
 The recipe's constants come from a study that was made before this script, with the same parts of the data and one seed:
 input layers and sizes of LSTM, judged by the mean of the validation MSE over both sets and the horizons 96 and 720.
-Test errors were printed beside the validation ones; what is taken follows the validation errors (64 units had the same as
-32, which train in half the time). ``--search`` repeats its main candidates and never reads a test row.
+Test errors were printed beside the validation ones; what is taken follows the validation errors (64 units had the same
+as 32, which train in half the time). ``--search`` repeats its main candidates and never reads a test row.
 
 ``--look-back 96``: the recipe with that look-back, instead of 720. ``--search``: the candidates on the validation part.
 ``--seeds 1``, ``--workers 1``.
