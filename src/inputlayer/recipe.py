@@ -313,15 +313,15 @@ def _forecast(facts: _Facts) -> _Parts:
         }
         return _Parts(choice, norm, body, {"kind": "regression", "loss": "mse"}, why)
     if norm and facts.day is not None and facts.length >= SEASONS * facts.day:
-        norm, why = _season(facts)
-    return _long(facts, norm, why)
+        return _long(facts, *_season(facts, facts.day), CHOICES["seasonal"])
+    return _long(facts, norm, why, CHOICES["long"])
 
 
-def _season(facts: _Facts) -> tuple[tuple[Spec, ...], dict[str, str]]:
+def _season(facts: _Facts, day: int) -> tuple[tuple[Spec, ...], dict[str, str]]:
     """Seasonal, where the look-back holds enough days for their mean to be steady."""
     why = f"Each window is measured from its own mean {facts.unit}, which its forecast gets back: "
-    why += f"{facts.length // facts.day} of them make a steady one." if facts.day else ""
-    return ({"kind": "seasonal", "period": facts.day},), {"stages.seasonal": why}
+    why += f"{facts.length // day} of them make a steady one."
+    return ({"kind": "seasonal", "period": day},), {"stages.seasonal": why}
 
 
 def _norm(schema: Schema) -> tuple[tuple[Spec, ...], dict[str, str]]:
@@ -332,9 +332,8 @@ def _norm(schema: Schema) -> tuple[tuple[Spec, ...], dict[str, str]]:
     return ({"kind": "instance_norm", "mode": "last"},), {"stages.instance_norm": why}
 
 
-def _long(facts: _Facts, norm: tuple[Spec, ...], why: dict[str, str]) -> _Parts:
-    seasonal = any(spec["kind"] == "seasonal" for spec in norm)
-    choice, schema, stages = CHOICES["seasonal" if seasonal else "long"], facts.schema, list(norm)
+def _long(facts: _Facts, norm: tuple[Spec, ...], why: dict[str, str], choice: Mapping[str, Any]) -> _Parts:
+    schema, stages = facts.schema, list(norm)
     if norm and len(schema.targets) > 1:
         stages.append({"kind": "per_channel", "embedding": choice["code"]})
         why["stages.per_channel"] = (
@@ -353,9 +352,10 @@ def _long(facts: _Facts, norm: tuple[Spec, ...], why: dict[str, str]) -> _Parts:
     }
     if choice["dropout"]:
         why["body.dropout"] = "in training this share of the last state is dropped"
+    few = "; few, as what is left is small" if "stages.seasonal" in why else ""
     why |= {
         "body": "The horizon is decoded in segments, all at once: errors do not add up from step to step.",
-        "body.units": f"for a horizon of {LONG} steps or more{'; few, as what is left is small' if seasonal else ''}",
+        "body.units": f"for a horizon of {LONG} steps or more{few}",
         "body.decoder": f"segments of {segment} steps, "
         + ("as long as a patch" if size == segment else "of one length"),
         "head.loss": "absolute error, which a few wild days do not rule; mse punishes these",

@@ -149,6 +149,27 @@ def needs_every_past(stage: str, plan: Plan) -> None:
         )
 
 
+def needs_numbers(stage: str, plan: Plan) -> None:
+    """Refuse a stage that acts on numbers, where none vary by step.
+
+    >>> needs_numbers("Noise", Plan(("load",), (False,), (0,), (), (), (), length=48, horizon=24))
+    """
+    if not plan.channels:
+        raise StageError(f"{stage} acts on numbers, and this layer has none that vary by step. Leave it out.")
+
+
+def needs_single_steps(stage: str, plan: Plan) -> None:
+    """Refuse a stage, as it is written with its options, that acts on single steps which `Patch` has joined.
+
+    >>> needs_single_steps("Difference(1)", Plan(("load",), (False,), (0,), (), (), (), length=48, horizon=24))
+    """
+    if "patch" in plan.applied:
+        name = stage.partition("(")[0]
+        raise StageError(
+            f"{name} needs single steps, and Patch has joined them already. Put it first: stages=[{stage}, Patch(...)]"
+        )
+
+
 def needs_no_noise(stage: str, plan: Plan) -> None:
     """Refuse a stage that gives targets back a level which `Noise` has moved already.
 

@@ -18,6 +18,8 @@ from inputlayer.stages.base import (
     TwinSteps,
     needs_every_past,
     needs_no_noise,
+    needs_numbers,
+    needs_single_steps,
     patch_index,
     patched,
     twin_patch_index,
@@ -86,13 +88,8 @@ class Difference(Stage):
         return {"lag": self.lag}
 
     def plan(self, plan: Plan) -> Plan:
-        if not plan.channels:
-            raise StageError("Difference acts on numbers, and this layer has none that vary by step. Leave it out.")
-        if "patch" in plan.applied:
-            raise StageError(
-                "Difference needs single steps, and Patch has joined them already. "
-                f"Put it first: stages=[Difference({self.lag}), Patch(...)]"
-            )
+        needs_numbers("Difference", plan)
+        needs_single_steps(f"Difference({self.lag})", plan)
         if not plan.horizon:
             raise StageError("Difference adds a forecast up, step by step, and here is no horizon. Leave it out.")
         needs_no_noise(f"Difference({self.lag})", plan)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from inputlayer.columns.base import choose
 from inputlayer.errors import StageError, nearest
-from inputlayer.stages.base import Plan, Stage, Steps, TwinSteps, needs_every_past, needs_no_noise
+from inputlayer.stages.base import Plan, Stage, Steps, TwinSteps, needs_every_past, needs_no_noise, needs_numbers
 
 if TYPE_CHECKING:
     from inputlayer.graph import Graph
@@ -92,8 +92,7 @@ class InstanceNorm(Stage):
         return {"mode": self.mode} | columns | ({"affine": True} if self.affine else {})
 
     def plan(self, plan: Plan) -> Plan:
-        if not plan.channels:
-            raise StageError("InstanceNorm acts on numbers, and this layer has none that vary by step. Leave it out.")
+        needs_numbers("InstanceNorm", plan)
         for name, before in (("Patch", "joined its steps"), ("PerChannel", "made one channel of all targets")):
             # Behind PerChannel it can act as long as no column is to be told from another.
             if _KINDS[name] in plan.applied and (name == "Patch" or self.columns is not None):

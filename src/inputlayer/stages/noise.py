@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from inputlayer.errors import OptionError, StageError
-from inputlayer.stages.base import Plan, Stage, Steps, TwinSteps
+from inputlayer.errors import OptionError
+from inputlayer.stages.base import Plan, Stage, Steps, TwinSteps, needs_numbers
 
 if TYPE_CHECKING:
     from inputlayer.graph import Graph
@@ -70,8 +70,7 @@ class Noise(Stage):
         return {"spread": self.spread}
 
     def plan(self, plan: Plan) -> Plan:
-        if not plan.channels:
-            raise StageError("Noise acts on numbers, and this layer has none that vary by step. Leave it out.")
+        needs_numbers("Noise", plan)
         return replace(plan, applied=(*plan.applied, self.kind))
 
     def forward(self, steps: Steps) -> tuple[Steps, None]:

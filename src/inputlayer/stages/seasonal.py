@@ -18,6 +18,8 @@ from inputlayer.stages.base import (
     TwinSteps,
     needs_every_past,
     needs_no_noise,
+    needs_numbers,
+    needs_single_steps,
     patch_index,
     patched,
     twin_patch_index,
@@ -85,13 +87,8 @@ class Seasonal(Stage):
         return {"period": self.period}
 
     def plan(self, plan: Plan) -> Plan:
-        if not plan.channels:
-            raise StageError("Seasonal acts on numbers, and this layer has none that vary by step. Leave it out.")
-        if "patch" in plan.applied:
-            raise StageError(
-                "Seasonal needs single steps, and Patch has joined them already. "
-                f"Put it first: stages=[Seasonal({self.period}), Patch(...)]"
-            )
+        needs_numbers("Seasonal", plan)
+        needs_single_steps(f"Seasonal({self.period})", plan)
         needs_no_noise(f"Seasonal({self.period})", plan)
         needs_every_past("Seasonal", plan)
         if plan.length is not None and self.period > plan.length:
