@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -20,13 +20,14 @@ from torch import nn
 
 import inputlayer as il
 from inputlayer.bodies import BODIES, DECODERS
+from inputlayer.bodies.base import Body, Decoder
 from inputlayer.columns import KINDS
 from inputlayer.graph import Graph
 from inputlayer.heads import HEADS
 from inputlayer.onnx import cells, drawn
 from inputlayer.onnx.base import sealed
 from inputlayer.onnx.export import Exported
-from inputlayer.stages import STAGES
+from inputlayer.stages import STAGES, Stage
 from samples import ROADS
 
 
@@ -569,6 +570,63 @@ def test_a_body_of_ones_own_is_refused_and_nothing_written(tmp_path: Path) -> No
     model = drawn_model(il.Schema({"word": il.Category(), "y": il.Flag()}, il.Cells(), target="y"), SECRET, body=Own())
     with pytest.raises(il.OptionError, match="the body Own has no ONNX twin"):
         model.export(tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+class OwnStage(Stage):
+    kind = "own"
+
+    def options(self) -> dict[str, Any]:
+        return {}
+
+    def plan(self, plan: Any) -> Any:
+        return plan
+
+    def forward(self, steps: Any) -> Any:
+        return steps, None
+
+    def back(self, y: Any, memo: Any) -> Any:
+        return y
+
+
+class OwnDecoder(Decoder):
+    kind = "own"
+
+    def options(self) -> dict[str, Any]:
+        return {}
+
+    def build(self, plan: Any, state: int, outputs: int) -> None:
+        self.width, self.leave = 3, nn.Linear(state, 3 * plan.horizon)
+
+    def forward(self, state: Any, future: Any, key: Any = None) -> Any:
+        return self.leave(state).view(len(state), -1, 3)
+
+
+class OwnBody(Body):
+    kind, width = "own", 3
+
+    def build(self, plan: Any, outputs: int) -> None:
+        pass
+
+    def forward(self, x: Any, lengths: Any, future: Any, key: Any = None) -> Any:
+        return x.new_zeros(len(x), 2, 3)
+
+
+@dataclass(frozen=True)
+class OwnKind(il.Number):
+    kind = "own"
+
+
+def test_parts_of_ones_own_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "own", OwnKind)
+    frame = {"day": list(range(40)), "load": [float(i % 7) for i in range(40)], "temp": [0.5] * 40}
+    schema = il.Schema({"load": il.Number(), "temp": OwnKind()}, il.Windows("day", 5, horizon=2), target="load")
+    for body, named in ((il.LSTM(3, decoder=OwnDecoder()), "the decoder OwnDecoder"), (OwnBody(), "the body OwnBody")):
+        model = drawn_model(schema, frame, [OwnStage()], body=body)
+        with pytest.raises(il.OptionError) as error:
+            model.export(tmp_path / "model.onnx")
+        for text in ("column 'temp': OwnKind", named, "the stage OwnStage"):
+            assert f"{text} has no ONNX twin" in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
 

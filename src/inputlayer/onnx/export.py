@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from inputlayer import store
-from inputlayer.bodies.base import Body
+from inputlayer.bodies.base import Body, Decoder
 from inputlayer.errors import ArtefactError, OptionError, Problem, headed
 from inputlayer.fit import Fitted
 from inputlayer.graph import Graph
@@ -20,12 +21,14 @@ from inputlayer.heads import Classes
 from inputlayer.network import Network
 from inputlayer.onnx import drawn, parity, twin
 from inputlayer.onnx.base import metadata, sealed
+from inputlayer.onnx.cells import KINDS
 from inputlayer.onnx.clock import check_format
 from inputlayer.onnx.feeds import TOLERANCE, apart, feeds, to_json
 from inputlayer.onnx.runtime import session
 from inputlayer.onnx.step import streamed
 from inputlayer.receipt import Receipt
 from inputlayer.sequence import Windows
+from inputlayer.stages import Stage
 from inputlayer.table import Table
 from inputlayer.times import fixed_offset
 
@@ -92,6 +95,10 @@ def _refuse(network: Network) -> None:
     fitted, problems = network.layer.learnt, []
     for name in fitted.schema.inputs:
         column, state = fitted.schema.columns[name], fitted.states[name]
+        if column.kind not in KINDS:
+            what = f"{type(column).__name__} has no ONNX twin: it is a kind of your own"
+            problems.append(Problem(what, name, remedy="Leave the column out, or use a kind of inputlayer.columns."))
+            continue
         try:
             column.onnx(Graph(), name, state)
             if column.kind == "timestamp":
@@ -99,10 +106,30 @@ def _refuse(network: Network) -> None:
         except (OptionError, NotImplementedError) as error:
             problems.append(Problem(str(error) or f"{type(column).__name__} has no ONNX twin", name))
     if not isinstance(network.body, Body):
-        what = f"the body {type(network.body).__name__} has no ONNX twin: it is a module of your own"
-        problems.append(Problem(what, remedy="Export a model with il.LSTM or il.GRU."))
+        problems.append(_own("body", network.body))
+    for module in network.modules():
+        problems += [_own(what, module) for what, base in _TWINNED.items() if _lacks_twin(module, base)]
     if problems:
         raise OptionError(headed(problems, "the model cannot be written as ONNX"))
+
+
+_TWINNED: dict[str, Any] = {"body": Body, "decoder": Decoder, "stage": Stage}
+_REMEDY = {
+    "body": "Export a model with il.LSTM or il.GRU.",
+    "decoder": "Use one of inputlayer.bodies.",
+    "stage": "Leave it out, or write its methods onnx and onnx_back.",
+}
+
+
+def _lacks_twin(module: nn.Module, base: Any) -> bool:
+    methods = [name for name in ("onnx", "onnx_back") if hasattr(base, name)]
+    return isinstance(module, base) and any(getattr(type(module), name) is getattr(base, name) for name in methods)
+
+
+def _own(what: str, module: nn.Module) -> Problem:
+    """Says that a module of the user's own has no twin."""
+    text = f"the {what} {type(module).__name__} has no ONNX twin: it is a module of your own"
+    return Problem(text, remedy=_REMEDY[what])
 
 
 # -- the graph, and what the file tells of it -------------------------------------------------------------------------
