@@ -26,8 +26,8 @@ class Entry(NamedTuple):
 
 
 def gathered(cells: Sequence[Any], entry: Entry) -> np.ndarray:
-    """Entries -> (N, *entry), or (N,) arrays where they are uneven."""
-    if entry.uneven:
+    """Entries -> (N, *entry); (N,) objects where they are text, or arrays where they are uneven."""
+    if entry.uneven or entry.dtype == "object":
         found = np.empty(len(cells), object)
         for i, cell in enumerate(cells):
             found[i] = cell

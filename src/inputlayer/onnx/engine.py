@@ -53,9 +53,8 @@ class OnnxEngine:
 
     def _gaps(self, values: np.ndarray, kind: str) -> np.ndarray:
         """Which rows hold no value, (N,) bool."""
-        if values.dtype == object and len(values) and isinstance(values[0], np.ndarray):
-            return np.array([not len(cell) for cell in values], bool)
-        return missing_rows(values, kind)
+        arrays = values.dtype == object and len(values) and isinstance(values[0], np.ndarray)
+        return missing_rows(list(values) if arrays else values, kind)
 
     def _quick(self, rows: Sequence[Row], names: Sequence[str]) -> tuple[list[float], Wired] | None:
         """Order and values of plain cells; None if some are not."""

@@ -187,16 +187,13 @@ def _check_unique(rows: Rows, order: str | None, named: bool, problems: Problems
 def settle(told: Told, rows: Rows, problems: Problems) -> None:
     """Columns with one value per series: check that it is one, and give it to all rows of the series."""
     for name in told["static"]:
-        kind, values = told["columns"][name]["kind"], rows.values[name]
-        if isinstance(values, list) or kind == "audio":
-            continue
-        gaps = missing_rows(values, kind)
+        values = rows.values[name]
+        gaps = missing_rows(values, told["columns"][name]["kind"])
         place = np.where(gaps[rows.moved], rows.count, np.arange(rows.count))
         first = np.minimum.reduceat(place, rows.offsets[:-1])
         known = rows.moved[np.where(first < rows.count, first, rows.offsets[:-1])][rows.series]
-        settled = values[known]
-        differs = ~gaps & ~np.asarray((values == settled).reshape(rows.count, -1)).all(axis=1)
-        rows.values[name] = settled
+        rows.values[name] = [values[row] for row in known.tolist()] if isinstance(values, list) else values[known]
+        differs = ~gaps & ~_alike(values, rows.values[name])
         if differs.any():
             names = rows.names()
             group = "group" if told["schema"]["sequence"]["kind"] == "groups" else "series"
@@ -205,9 +202,25 @@ def settle(told: Told, rows: Rows, problems: Problems) -> None:
             problems.add(what, column=name, remedy="Take role='static' away")
 
 
-def missing_rows(values: np.ndarray, kind: str) -> np.ndarray:
+def _alike(values: Taken, others: Taken) -> np.ndarray:
+    """Which rows hold the same in both, (rows,) bool; NaN is like NaN."""
+    if isinstance(values, list):
+        pairs = zip(values, others, strict=True)
+        return np.array([a is b or np.array_equal(a, b, equal_nan=True) for a, b in pairs], bool)
+    assert isinstance(others, np.ndarray)
+    same = values == others
+    if values.dtype.kind == "f":
+        same |= np.isnan(values) & np.isnan(others)
+    return np.asarray(np.asarray(same).reshape(len(values), -1).all(axis=1))
+
+
+def missing_rows(values: Taken, kind: str) -> np.ndarray:
     """Which rows hold no value, in what the graph takes, (rows,) bool."""
-    flat = values.reshape(len(values), -1)[:, 0] if len(values) else values.reshape(0)
+    if isinstance(values, list):
+        return np.array([not len(cell) for cell in values], bool)
+    if not values.size:  # rows without an entry
+        return np.ones(len(values), bool)
+    flat = values.reshape(len(values), -1)[:, 0]
     if flat.dtype.kind == "f":
         return np.asarray(np.isnan(flat))
     mark: Any = "" if flat.dtype == object else -1 if kind == "flag" else NAT
