@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 
 import inputlayer as il
 
@@ -100,3 +101,16 @@ ROADS: dict[str, tuple[il.Schema, pl.DataFrame]] = {
     "groups, per step": (groups(per_step=True), panel((9, 5, 7))),
     "cells": (cells(), waves()),
 }
+
+
+def assert_refused_without_effect(model: Any, table: pl.DataFrame, change: dict[str, Any], message: str) -> None:
+    """A stream of `model` (or of its file) refuses the tenth row of `panel` when changed, and is as it was before."""
+    stream, untouched = model.stream(), model.stream()
+    for row in table[:9].to_dicts():
+        stream.push(row)
+        untouched.push(row)
+    row = table.to_dicts()[9]
+    for wrong in ({**row, **change}, [{**row, **change}, row]):
+        with pytest.raises(il.TableError, match=message):
+            stream.push(wrong)
+    assert stream.push(row) == untouched.push(row)

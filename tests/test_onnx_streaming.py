@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
@@ -13,10 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import inputlayer as il
+from inputlayer import plain
 from inputlayer.errors import ArtefactError, OptionError, TableError
 from inputlayer.sequence import Windows
-from samples import START, groups, panel, windows
-from test_streaming import BAD, CELLS, known, rows, session_schema, timedelta, trained
+from samples import START, assert_refused_without_effect, groups, panel, windows
+from test_streaming import BAD, CELLS, known, rows, session_schema, trained
 
 pytest.importorskip("onnxruntime")
 CLOSE = 1e-5
@@ -64,11 +68,15 @@ def test_answers_of_both_are_the_same_with_a_save_in_the_middle(table, tmp_path,
     mixed = [*rows(table[:12]), *rows(table[30:36])]
     for row in mixed:
         same(python.push(row), onnx.push(row))
-    onnx.save(tmp_path / "state")
-    onnx = file.stream(tmp_path / "state")
+    onnx.save(tmp_path / "onnx")
+    python.save(tmp_path / "python")
     both = [rows(table)[12], rows(table)[36]]
-    for one, other in zip(python.push(both), onnx.push(both), strict=True):
-        same(one, other)
+    wanted = model.stream(tmp_path / "python").push(both)
+    # Each goes on from what the other saved, as from its own.
+    for stream in (model.stream(tmp_path / "onnx"), file.stream(tmp_path / "onnx"), file.stream(tmp_path / "python")):
+        assert len(stream) == 2
+        for one, other in zip(wanted, stream.push(both), strict=True):
+            same(one, other)
 
 
 def test_what_is_known_ahead(table, tmp_path):
@@ -110,16 +118,7 @@ def test_the_clock_alone(tmp_path):
 def test_a_refused_row_changes_nothing(table, tmp_path_factory, change, message):
     if "file" not in _FILES:
         _FILES["file"] = served(trained(session_schema(), table), tmp_path_factory.mktemp("onnx"))
-    stream, untouched = _FILES["file"].stream(), _FILES["file"].stream()
-    for row in rows(table[:9]):
-        stream.push(row)
-        untouched.push(row)
-    row = rows(table)[9]
-    with pytest.raises(TableError, match=message):
-        stream.push({**row, **change})
-    with pytest.raises(TableError, match=message):
-        stream.push([{**row, **change}, row])
-    assert stream.push(row) == untouched.push(row)
+    assert_refused_without_effect(_FILES["file"], table, change, message)
 
 
 _FILES: dict[str, il.OnnxModel] = {}
@@ -157,16 +156,57 @@ def test_what_cannot_be_carried_is_refused_and_a_state_of_another_file_too(table
 def test_columns_that_are_not_plain(tmp_path):
     words = ["fine", "the wind blows", None, "rain and rain and rain", ""]
     draw = np.random.default_rng(0)
+    berlin = ZoneInfo("Europe/Berlin")
     table = [
-        {"t": i, "g": 1, "note": words[i % 5], "face": draw.normal(size=3).tolist(), "y": float(i % 3)}
+        {
+            "t": i,
+            "g": 1,
+            "note": words[i % 5],
+            "face": draw.normal(size=3),
+            "wave": draw.normal(size=1 + i % 4).tolist(),
+            "about": "a small one" if i % 3 == 1 else None,
+            "when": datetime(2024, 3, 31, tzinfo=berlin) + timedelta(hours=i),
+            "day": date(2024, 1, 1 + i),
+            "y": np.float32(i % 3),
+        }
         for i in range(24)
     ]
-    columns = {"note": il.Text(min_count=1), "face": il.Vector(), "y": il.Number()}
+    columns = {
+        "note": il.Text(min_count=1),
+        "face": il.Vector(),
+        "wave": il.Series(),
+        "about": il.Text(min_count=1, role="static"),
+        "when": il.Timestamp(parts=("hour",), elapsed=True),
+        "day": il.Timestamp(parts=("weekday",)),
+        "y": il.Number(),
+    }
+    table[0]["about"] = "a small one"
     for sequence in (Windows("t", 4, horizon=1), il.Groups("g", order="t", per_step=True)):
         model = trained(il.Schema(columns, sequence, target="y"), table)
-        python, onnx = model.stream(), served(model, tmp_path).stream()
+        file = served(model, tmp_path)
+        python, onnx = model.stream(), file.stream()
         for row in table[:9]:
-            same(python.push(row), onnx.push(row))
+            given = {**row, "wave": list(row["wave"])}
+            same(python.push(given), onnx.push(given))
+            given["wave"][0] = 1e9  # what becomes of a cell later changes nothing
+        python.save(tmp_path / "python")
+        onnx.save(tmp_path / "onnx")
+        wanted = python.push(table[9])
+        for state in ("python", "onnx"):
+            same(wanted, model.stream(tmp_path / state).push(table[9]))
+            same(wanted, file.stream(tmp_path / state).push(table[9]))
+
+
+def test_cells_of_other_types_are_saved_or_named(tmp_path):
+    model = trained(il.Schema({"y": il.Number()}, Windows("t", 3), target="y"), {"t": list(range(9)), "y": [1.0] * 9})
+    stream = model.stream()
+    pushed = [{"t": 1, "y": Decimal("1.5")}, {"t": 2, "y": np.float32(2)}]
+    stream.push(pushed)
+    stream.save(tmp_path / "state")
+    more = {"t": 3, "y": float("nan")}
+    assert model.stream(tmp_path / "state").push(more)["y"] == stream.push(more)["y"]
+    with pytest.raises(ArtefactError, match=r"cannot save a cell of type object"):
+        plain.to_json([object()])
 
 
 def test_neither_torch_nor_polars_is_loaded(table, tmp_path):

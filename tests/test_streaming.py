@@ -21,7 +21,7 @@ from inputlayer.errors import ArtefactError, OptionError, Problems, TableError
 from inputlayer.fit import Fitted, fit
 from inputlayer.quick import Quick
 from inputlayer.table import Table
-from samples import START, groups, panel, windows
+from samples import START, assert_refused_without_effect, groups, panel, windows
 
 CLOSE = 1e-6
 
@@ -233,17 +233,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("change", "message"), BAD, ids=[str(next(iter(c.items()))) for c, _ in BAD])
 def test_a_refused_row_changes_nothing(table, change, message):
-    model = trained(session_schema(), table)
-    stream, untouched = model.stream(), model.stream()
-    for row in rows(table[:9]):
-        stream.push(row)
-        untouched.push(row)
-    row = rows(table)[9]
-    with pytest.raises(TableError, match=message):
-        stream.push({**row, **change})
-    with pytest.raises(TableError, match=message):
-        stream.push([{**row, **change}, row])
-    assert stream.push(row) == untouched.push(row)
+    assert_refused_without_effect(trained(session_schema(), table), table, change, message)
 
 
 def test_a_missing_column_and_what_is_no_row_are_named(table):

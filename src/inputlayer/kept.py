@@ -1,18 +1,27 @@
-"""What a stream keeps of its series between two rows, and the file that holds it. NumPy alone."""
+"""What a stream keeps of its series between two rows, and the file that holds it. NumPy alone.
+
+The file holds raw cells, and the state carried. So it can be taken up by PyTorch where an ONNX file wrote it, and the
+other way round: both read the cells anew.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+import json
+from collections import deque
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from inputlayer import store
-from inputlayer.errors import ArtefactError
+from inputlayer import plain, store
+from inputlayer.errors import ArtefactError, TableError
 
+Row = Mapping[str, Any]
+Values = Mapping[str, np.ndarray]
+"""By name, an entry for each row: (N, *entry); an array of arrays where entries are of uneven number."""
 Key = tuple[Hashable, ...]
 Memory = tuple[np.ndarray, ...]
 
@@ -47,11 +56,21 @@ class Layout(NamedTuple):
     memory: Memory = ()
 
 
+class Read(NamedTuple):
+    """Rows taken in: order (N,), numbers to sort by; what stands at each step; what each static column holds, and in
+    which rows nothing, (N,) bool."""
+
+    order: Sequence[float]
+    steps: Values
+    static: Mapping[str, tuple[Values, np.ndarray]]
+
+
 class StaticCell(NamedTuple):
-    """The value of a static column: its entries by name, and whether there is none."""
+    """The value of a static column: its entries by name, whether there is none, and the raw cell."""
 
     values: dict[str, np.ndarray]
     missing: bool
+    cell: Any = None
 
 
 class Progress(NamedTuple):
@@ -100,18 +119,20 @@ class Ring:
 
 @dataclass
 class Series:
-    """What is kept of one series: its progress, and its last rows or the state carried."""
+    """What is kept of one series: its progress, its last rows or the state carried, and the raw cells of these rows."""
 
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress
+    cells: deque[Row]
     rings: dict[str, Ring] = field(default_factory=dict)
     memory: Memory = ()
 
 
 def new_series(layout: Layout) -> Series:
     """A series before its first row."""
+    cells: deque[Row] = deque(maxlen=layout.length or 1)
     if layout.length is None:
-        return Series(memory=layout.memory)
-    return Series(rings={name: Ring(entry, layout.length) for name, entry in layout.steps.items()})
+        return Series(Progress(), cells, memory=layout.memory)
+    return Series(Progress(), cells, {name: Ring(entry, layout.length) for name, entry in layout.steps.items()})
 
 
 # -- the file ---------------------------------------------------------------------------------------------------------
@@ -119,49 +140,39 @@ def new_series(layout: Layout) -> Series:
 
 @dataclass(frozen=True)
 class _Saved:
-    """What a file holds besides tensors. keys: by key column, a value of each series; texts: by name, cells of text."""
+    """What a file holds of each series besides tensors. keys: by key column, a value of each series."""
 
     keys: tuple[tuple[Any, ...], ...]
     rows: tuple[int, ...]
     order: tuple[Any, ...]
     broken: tuple[int, ...]
-    texts: dict[str, tuple[str, ...]]
 
 
 def save(path: Path, series: Mapping[Key, Series], layout: Layout, model: str) -> None:
     """Write all series to `path`, atomically; `model` says whose stream it is."""
-    tensors: dict[str, np.ndarray] = {}
-    texts: dict[str, tuple[str, ...]] = {}
-
-    def put(place: str, entry: Entry, cells: Iterable[Any]) -> None:
-        found = list(cells)
-        if entry.dtype == "object":
-            texts[place] = tuple(found)
-        elif entry.uneven:
-            tensors[f"{place}.counts"] = np.array([len(cell) for cell in found], np.int64)
-            tensors[place] = np.concatenate([np.empty((0, *entry.shape), entry.dtype), *found])
-        else:
-            tensors[place] = np.array(found, entry.dtype).reshape(len(found), *entry.shape)
-
     every = list(series.values())
-    for name, entry in layout.steps.items() if layout.length is not None else ():
-        put(store.inside("rows", name), entry, (c for s in every for c in s.rings[name].kept(_held(s, layout))))
-    for column, entries in layout.static.items():
-        cells = [s.progress.static[column] for s in every]
-        tensors[store.inside("missing", column)] = np.array([cell.missing for cell in cells], bool)
-        for name, entry in entries.items():
-            put(store.inside("static", name), entry, (cell.values[name] for cell in cells))
+    told = [{"rows": _told_rows(s, layout), "static": _told_static(s)} for s in every]
+    tensors = {"cells": np.frombuffer(json.dumps(told, separators=(",", ":")).encode(), np.uint8)}
     for i, first in enumerate(layout.memory):
         tensors[f"memory/{i}"] = np.concatenate([first[:0], *(s.memory[i] for s in every)])
     progress = [s.progress for s in every]
     rows, orders, broken = ([getattr(p, name) for p in progress] for name in ("rows", "order", "broken"))
-    keys = tuple(tuple(map(_key_to_json, column)) for column in zip(*series, strict=True))
-    described, arrays = store.pack(_Saved(keys, tuple(rows), tuple(orders), tuple(map(int, broken)), texts))
+    keys = tuple(tuple(map(plain.to_json, column)) for column in zip(*series, strict=True))
+    described, arrays = store.pack(_Saved(keys, tuple(rows), tuple(orders), tuple(map(int, broken))))
     store.write(path, {"kind": "stream", "model": model, "series": described}, {**tensors, **_inside(arrays)})
 
 
-def load(path: Path, layout: Layout, model: str) -> dict[Key, Series]:
-    """What `save` wrote.
+def _told_rows(series: Series, layout: Layout) -> list[dict[str, Any]]:
+    rows = list(series.cells)[-_held(series, layout) :]
+    return [{name: plain.to_json(cell) for name, cell in row.items()} for row in rows]
+
+
+def _told_static(series: Series) -> dict[str, Any]:
+    return {name: plain.to_json(own.cell) for name, own in series.progress.static.items()}
+
+
+def load(path: Path, layout: Layout, model: str, read: Callable[[Sequence[Row]], Read]) -> dict[Key, Series]:
+    """What `save` wrote; `read` takes raw rows in.
 
     Raises
     ------
@@ -174,72 +185,63 @@ def load(path: Path, layout: Layout, model: str) -> dict[Key, Series]:
     if header.get("model") != model:
         raise ArtefactError(f"{path} was saved by a stream of another model, or of this one before it was trained on")
     try:
-        return _restored(header["series"], tensors, layout)
-    except ArtefactError as error:
+        return _restored(header["series"], tensors, layout, read)
+    except (ArtefactError, TableError) as error:
         raise ArtefactError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ArtefactError(f"{path} cannot be read: {error}") from error
 
 
-def _restored(described: Any, tensors: Mapping[str, np.ndarray], layout: Layout) -> dict[Key, Series]:
+def _restored(
+    described: Any, tensors: Mapping[str, np.ndarray], layout: Layout, read: Callable[[Sequence[Row]], Read]
+) -> dict[Key, Series]:
     own = {n[len("series/") :]: a for n, a in tensors.items() if n.startswith("series/")}
     saved: _Saved = store.unpack(_Saved, described, own)
     count = len(saved.rows)
     made = [new_series(layout) for _ in range(count)]
-    columns = [list(map(_key_from_json, column)) for column in saved.keys]
+    columns = [list(map(_key, column)) for column in saved.keys]
     keys = list(zip(*columns, strict=True)) if columns else [()] * count
-    if any(n < 1 for n in saved.rows) or len({count, len(keys), len(saved.order), len(saved.broken)}) > 1:
+    told = json.loads(tensors["cells"].tobytes())
+    if any(n < 1 for n in saved.rows) or len({count, len(keys), len(saved.order), len(saved.broken), len(told)}) > 1:
         raise ArtefactError("its parts do not fit each other")
-    static: list[dict[str, StaticCell]] = [{} for _ in made]
-    for column, entries in layout.static.items():
-        missing = _tensor(tensors, store.inside("missing", column), "bool", (count,)).tolist()
-        found = {n: _cells(tensors, saved.texts, store.inside("static", n), e, count) for n, e in entries.items()}
-        for i, cells in enumerate(static):
-            cells[column] = StaticCell({n: x[i] for n, x in found.items()}, missing[i])
-    for i, series in enumerate(made):
-        series.progress = Progress(saved.rows[i], saved.order[i], bool(saved.broken[i]), static[i])
-    _fill(made, tensors, saved, layout)
+    for i, (series, cells) in enumerate(zip(made, told, strict=True)):
+        series.progress = Progress(saved.rows[i], saved.order[i], bool(saved.broken[i]))
+        series.cells.extend({name: plain.from_json(cell) for name, cell in row.items()} for row in cells["rows"])
+        if len(series.cells) != _held(series, layout):
+            raise ArtefactError(f"it holds {len(series.cells)} rows of a series, not {_held(series, layout)}")
+        for j, first in enumerate(layout.memory):
+            whole = _tensor(tensors, f"memory/{j}", str(first.dtype), (count, *first.shape[1:]))
+            series.memory = (*series.memory[:j], whole[i : i + 1], *series.memory[j + 1 :])
+    _read_anew(made, [cells["static"] for cells in told], read)
     return dict(zip(keys, made, strict=True))
 
 
-def _fill(made: Sequence[Series], tensors: Mapping[str, np.ndarray], saved: _Saved, layout: Layout) -> None:
-    """The last rows, or the state, of each series."""
-    held = [_held(series, layout) for series in made]
-    for name, entry in layout.steps.items() if layout.length is not None else ():
-        cells, at = _cells(tensors, saved.texts, store.inside("rows", name), entry, sum(held)), 0
-        for series, count in zip(made, held, strict=True):
-            ring = series.rings[name]
-            for cell in cells[at : at + count]:
-                ring.put(cell)
+def _read_anew(made: Sequence[Series], static: Sequence[Mapping[str, Any]], read: Callable[..., Read]) -> None:
+    """Take in the raw cells of all series."""
+    settled = [{name: plain.from_json(cell) for name, cell in cells.items()} for cells in static]
+    rows = [{**row, **cells} for series, cells in zip(made, settled, strict=True) for row in series.cells]
+    if not rows:
+        return
+    found, at = read(rows), 0
+    for series, cells in zip(made, settled, strict=True):
+        for row in range(at, at + len(series.cells)):
+            for name, ring in series.rings.items():
+                ring.put(found.steps[name][row])
                 ring.advance()
-            at += count
-    for i, first in enumerate(layout.memory):
-        whole = _tensor(tensors, f"memory/{i}", str(first.dtype), (len(made), *first.shape[1:]))
-        for row, series in enumerate(made):
-            series.memory = (*series.memory[:i], whole[row : row + 1], *series.memory[i + 1 :])
+        own = {
+            column: StaticCell({n: x[at] for n, x in values.items()}, bool(missing[at]), cells[column])
+            for column, (values, missing) in found.static.items()
+        }
+        series.progress = series.progress._replace(static=own)
+        at += len(series.cells)
 
 
 def _held(series: Series, layout: Layout) -> int:
-    return min(series.progress.rows, layout.length or 0)
+    return min(series.progress.rows, layout.length or 1)
 
 
 def _inside(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {f"series/{name}": array for name, array in arrays.items()}
-
-
-def _cells(
-    tensors: Mapping[str, np.ndarray], texts: Mapping[str, tuple[str, ...]], place: str, entry: Entry, count: int
-) -> Sequence[Any] | np.ndarray:
-    """`count` entries, as `save` put them."""
-    if entry.dtype == "object":
-        if len(texts[place]) != count:
-            raise ArtefactError(f"{place!r} has {len(texts[place])} cells, not {count}")
-        return texts[place]
-    if not entry.uneven:
-        return _tensor(tensors, place, entry.dtype, (count, *entry.shape))
-    counts = _tensor(tensors, f"{place}.counts", "int64", (count,))
-    flat = _tensor(tensors, place, entry.dtype, (int(counts.sum()), *entry.shape))
-    return list(np.split(flat, np.cumsum(counts)[:-1])) if count else []
 
 
 def _tensor(tensors: Mapping[str, np.ndarray], name: str, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -249,15 +251,8 @@ def _tensor(tensors: Mapping[str, np.ndarray], name: str, dtype: str, shape: tup
     return found
 
 
-def _key_to_json(key: Any) -> Any:
-    if isinstance(key, datetime):
-        return {"time": key.isoformat()}
-    return {"date": key.isoformat()} if isinstance(key, date) else key
-
-
-def _key_from_json(key: Any) -> Hashable:
-    if isinstance(key, dict):
-        return datetime.fromisoformat(key["time"]) if "time" in key else date.fromisoformat(key["date"])
-    if not isinstance(key, str | int | float):
+def _key(told: Any) -> Hashable:
+    key = plain.from_json(told)
+    if not isinstance(key, str | int | float | date):
         raise ArtefactError(f"{key!r} names no series")
     return key

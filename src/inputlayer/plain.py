@@ -7,12 +7,17 @@ reads tables, has to say what it is, or what is wrong with it. What is read here
 from __future__ import annotations
 
 import re
+from base64 import b64decode, b64encode
 from collections.abc import Hashable, Sequence
+from copy import deepcopy
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from types import NoneType
 from typing import Any
 
 import numpy as np
+
+from inputlayer.errors import ArtefactError, shorten
 
 NAT = int(np.iinfo(np.int64).min)  # as in times.py, which loads polars
 
@@ -107,3 +112,53 @@ def key(cell: Any) -> Hashable | None:
     if isinstance(cell, str | int | date):  # also bool and datetime
         return cell
     return cell if isinstance(cell, float) and cell == cell else None
+
+
+_FIXED = frozenset([float, int, bool, str, bytes, NoneType, datetime, date])
+
+
+def copied(cell: Any) -> Any:
+    """A cell that stays as it is, whatever becomes of the list or array it was."""
+    return cell if type(cell) in _FIXED else deepcopy(cell)
+
+
+def to_json(cell: Any) -> Any:
+    """A cell as JSON values, which `from_json` turns into one that is read alike.
+
+    >>> [from_json(to_json(cell)) for cell in (1.5, "a", b"a", date(2024, 1, 31), np.array([1, 2]), np.float32(0.5))]
+    [1.5, 'a', b'a', datetime.date(2024, 1, 31), [1, 2], 0.5]
+    """
+    if isinstance(cell, np.datetime64):
+        cell = cell.astype("M8[us]").item()
+    if isinstance(cell, bool | int | float | str | NoneType):
+        return cell
+    if isinstance(cell, Decimal):
+        return float(cell)
+    if isinstance(cell, bytes):
+        return {"bytes": b64encode(cell).decode()}
+    if isinstance(cell, datetime):
+        utc = cell if cell.tzinfo is None else cell.astimezone(UTC)
+        return {"time": utc.isoformat(timespec="microseconds")} if cell == cell else None
+    if isinstance(cell, date):
+        return {"date": cell.isoformat()}
+    if isinstance(cell, list | tuple):
+        return [to_json(part) for part in cell]
+    for method in ("tolist", "to_list"):  # NumPy; polars, pandas
+        if hasattr(cell, method):
+            return to_json(getattr(cell, method)())
+    raise ArtefactError(
+        f"a stream cannot save a cell of type {type(cell).__name__}, {shorten(cell)}. Push plain values"
+    )
+
+
+def from_json(told: Any) -> Any:
+    """The cell that `to_json` told."""
+    if isinstance(told, list):
+        return [from_json(part) for part in told]
+    if not isinstance(told, dict):
+        return told
+    ((kind, text),) = told.items()
+    return b64decode(text) if kind == "bytes" else _MADE[kind](text)
+
+
+_MADE = {"time": datetime.fromisoformat, "date": date.fromisoformat}

@@ -19,12 +19,12 @@ from inputlayer.columns.base import Ragged, Where, Wires, wire_name
 from inputlayer.errors import OptionError, Problems, TableError
 from inputlayer.fit import Fitted, is_timed
 from inputlayer.heads import Classes, Regression
-from inputlayer.kept import Entry, Layout, Memory
+from inputlayer.kept import Entry, Layout, Memory, Read, Row, Values
 from inputlayer.network import Network, describe
 from inputlayer.prediction import quantile_name
 from inputlayer.quick import Quick
 from inputlayer.sequence import Groups, Windows
-from inputlayer.streaming import Answers, Facts, Read, Row, Stream, Values, note
+from inputlayer.streaming import Answers, Facts, Stream, columns_read, note
 from inputlayer.table import Table
 from inputlayer.times import Times
 
@@ -227,6 +227,7 @@ def _facts(fitted: Fitted, layout: Layout) -> Facts:
     windows = sequence if isinstance(sequence, Windows) else None
     order = sequence.order_name
     return Facts(
+        columns=columns_read(schema.inputs, sequence.by_names, order),
         by=sequence.by_names,
         order=order,
         what="series" if windows else "group",

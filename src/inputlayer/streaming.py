@@ -6,7 +6,7 @@ alone, so that it serves behind an ONNX file as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -15,11 +15,20 @@ import numpy as np
 
 from inputlayer import kept, plain
 from inputlayer.errors import OptionError, Problem, Problems, TableError, listed, shorten
-from inputlayer.kept import Key, Layout, Memory, Progress, Series, StaticCell, gathered, new_series
+from inputlayer.kept import (
+    Key,
+    Layout,
+    Memory,
+    Progress,
+    Read,
+    Row,
+    Series,
+    StaticCell,
+    Values,
+    gathered,
+    new_series,
+)
 
-Row = Mapping[str, Any]
-Values = Mapping[str, np.ndarray]
-"""By name, an entry for each row: (N, *entry); an array of arrays where entries are of uneven number."""
 Answers = dict[str, np.ndarray]
 
 
@@ -27,13 +36,15 @@ Answers = dict[str, np.ndarray]
 class Facts:
     """What a stream has to know of its model.
 
-    by, order  the columns that name a row's series and that order its rows; what: what a series is called
+    columns    every column that is read
+    by, order  those of them that name a row's series and that order its rows; what: what a series is called
     layout     what is kept of each series
     short      whether the first rows of a series are predicted from fewer than are kept
     horizon    rows predicted ahead; future: the columns known of them; made: whether the clock alone says these
     step       the regular step of the order column, None if there is none; gap: the largest step inside a window
     """
 
+    columns: tuple[str, ...]
     by: tuple[str, ...]
     order: str | None
     what: str
@@ -44,15 +55,6 @@ class Facts:
     made: bool = False
     step: int | None = None
     gap: float | None = None
-
-
-class Read(NamedTuple):
-    """Rows taken in: order (N,), numbers to sort by; what stands at each step; what each static column holds, and in
-    which rows nothing, (N,) bool."""
-
-    order: Sequence[float]
-    steps: Values
-    static: Mapping[str, tuple[Values, np.ndarray]]
 
 
 class Engine(Protocol):
@@ -86,12 +88,13 @@ class Engine(Protocol):
 
 
 class _Turn(NamedTuple):
-    """What becomes of one row: its number, its series, how far that is with it, and whether an answer is due."""
+    """What becomes of one row: its number, its series, how far that is with it, whether an answer is due, its cells."""
 
     row: int
     key: Key
     after: Progress
     due: bool
+    cells: Row
 
 
 class Stream:
@@ -174,7 +177,11 @@ class Stream:
         return self._series.pop(tuple(plain.key(row.get(name)) for name in self._facts.by), None) is not None
 
     def save(self, path: str | Path) -> None:
-        """Write what is kept to one ``.safetensors`` file; `load` goes on from it."""
+        """Write what is kept to one ``.safetensors`` file; `load` goes on from it.
+
+        The streams of a model and those of the ONNX file it wrote go on from each other's. The file holds raw cells: of
+        a sound or a picture that came as the path of a file, the path.
+        """
         kept.save(Path(path), self._series, self._facts.layout, self._engine.fingerprint())
 
     def load(self, path: str | Path) -> None:
@@ -185,7 +192,7 @@ class Stream:
         ArtefactError
             If the file is none of a stream, is damaged, or is that of another model.
         """
-        self._series = kept.load(Path(path), self._facts.layout, self._engine.fingerprint())
+        self._series = kept.load(Path(path), self._facts.layout, self._engine.fingerprint(), self._engine.read)
 
     # -- what is checked, before anything changes -----------------------------------------------------------------
 
@@ -198,11 +205,12 @@ class Stream:
             before = coming.get(key) or (self._series[key].progress if key in self._series else Progress())
             after = self._after(row, i, read, before, problems)
             if read.static:
-                after = self._settled(after, i, read, key, problems)
+                after = self._settled(after, i, read, row, key, problems)
             coming[key] = after
             length = self._facts.layout.length
             due = length is None or after.rows >= length or (self._facts.short and not after.broken)
-            turns.append(_Turn(i, key, after, due))
+            cells = {name: plain.copied(row[name]) for name in self._facts.columns}
+            turns.append(_Turn(i, key, after, due, cells))
         problems.raise_if_any()
         return turns
 
@@ -234,11 +242,12 @@ class Stream:
         broken = gap is not None and before.rows > 0 and order - before.order > gap
         return Progress(1 if broken else before.rows + 1, order, broken or before.broken, before.static)
 
-    def _settled(self, after: Progress, row: int, read: Read, key: Key, problems: Problems) -> Progress:
+    def _settled(self, after: Progress, row: int, read: Read, cells: Row, key: Key, problems: Problems) -> Progress:
         """`after`, with the first value that the series has in each static column."""
         static, what = dict(after.static), self._facts.what
         for column, (values, missing) in read.static.items():
-            own = StaticCell({name: x[row] for name, x in values.items()}, bool(missing[row]))
+            entries = {name: x[row] for name, x in values.items()}
+            own = StaticCell(entries, bool(missing[row]), plain.copied(cells[column]))
             known = static.get(column)
             if known is None:
                 static[column] = own
@@ -322,7 +331,7 @@ class Stream:
         for one, turn in zip(series, batch, strict=True):
             for ring in one.rings.values():
                 ring.advance()
-            one.progress = turn.after
+            _passed(one, turn)
             self._series[turn.key] = one
         return found
 
@@ -337,7 +346,7 @@ class Stream:
         found, after = self._engine.step(steps, self._static(batch), memory)
         for i, (one, turn) in enumerate(zip(series, batch, strict=True)):
             one.memory = after if len(batch) == 1 else tuple(x[i : i + 1].copy() for x in after)
-            one.progress = turn.after
+            _passed(one, turn)
             self._series[turn.key] = one
         return found
 
@@ -348,6 +357,17 @@ class Stream:
             cells = [turn.after.static[column].values for turn in batch]
             made |= {name: gathered([cell[name] for cell in cells], entry) for name, entry in entries.items()}
         return made
+
+
+def columns_read(inputs: Iterable[str], by: Iterable[str], order: str | None) -> tuple[str, ...]:
+    """Every column that a stream reads."""
+    return tuple(dict.fromkeys([*inputs, *by, *([] if order is None else [order])]))
+
+
+def _passed(series: Series, turn: _Turn) -> None:
+    """A row was answered."""
+    series.progress = turn.after
+    series.cells.append(turn.cells)
 
 
 def note(problems: Problems, error: TableError, row: int, where: str = "") -> None:

@@ -52,10 +52,10 @@ def told_by(model: bytes, where: str) -> dict[str, Any]:
     return dict(told)
 
 
-def step_of(model: bytes) -> tuple[bytes, str]:
-    """The graph of one row more that the ONNX file `model` holds, nothing if it holds none; and the file's digest."""
+def step_of(model: bytes) -> bytes:
+    """The graph of one row more that the ONNX file `model` holds, nothing if it holds none."""
     pairs = dict(_pairs(value) for number, value, _ in _fields(model) if number == _METADATA)
-    return base64.b64decode(pairs.get(STEP, "")), pairs[DIGEST]
+    return base64.b64decode(pairs.get(STEP, ""))
 
 
 def _digest(model: bytes) -> str:

@@ -9,11 +9,11 @@ import numpy as np
 
 from inputlayer import plain
 from inputlayer.errors import Problems, TableError
-from inputlayer.kept import Entry, Layout, Memory, gathered
+from inputlayer.kept import Entry, Layout, Memory, Read, Row, Values, gathered
 from inputlayer.onnx.clock import wall
 from inputlayer.onnx.feeds import Feeds, from_json
 from inputlayer.onnx.rows import by_names, missing_rows, read
-from inputlayer.streaming import Answers, Facts, Read, Row, Values, note
+from inputlayer.streaming import Answers, Facts, columns_read, note
 
 Told = Mapping[str, Any]
 Run = Callable[[Sequence[str], Feeds], list[np.ndarray]]
@@ -23,8 +23,8 @@ Wired = dict[str, np.ndarray]
 class OnnxEngine:
     """Reads rows into raw inputs of the graph, and runs it: the `Engine` of onnxruntime."""
 
-    def __init__(self, told: Told, run: Run, named: Callable[[list[np.ndarray]], Answers], fingerprint: str) -> None:
-        self.told, self._run, self._named, self._fingerprint = told, run, named, fingerprint
+    def __init__(self, told: Told, run: Run, named: Callable[[list[np.ndarray]], Answers]) -> None:
+        self.told, self._run, self._named = told, run, named
         entries = {spec["name"]: _entry(told, spec) for spec in told["inputs"]}
         self._inputs = {place: [s for s in told["inputs"] if s["place"] == place] for place in _PLACES}
         self._entries = {spec["column"]: entries[spec["name"]] for spec in told["inputs"]}
@@ -156,8 +156,8 @@ class OnnxEngine:
         return made
 
     def fingerprint(self) -> str:
-        """The digest of the file."""
-        return self._fingerprint
+        """That of the model that wrote the file."""
+        return str(self.told["stream"]["model"])
 
 
 _PLACES = ("steps", "static", "future")
@@ -168,6 +168,7 @@ def _facts(told: Told, layout: Layout) -> Facts:
     windows = sequence["kind"] == "windows"
     order = sequence.get("order")
     return Facts(
+        columns=columns_read(told["reads"], by_names(sequence), order),
         by=tuple(by_names(sequence)),
         order=order,
         what="series" if windows else "group",

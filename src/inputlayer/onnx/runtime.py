@@ -77,7 +77,7 @@ class OnnxModel:
 
     def _start(self, content: bytes, where: str, threads: int) -> None:
         self.told = told_by(content, where)
-        self._step, self._digest = step_of(content)
+        self._step = step_of(content)
         self._where, self._threads = where, threads
         self._session = session(content, where, threads)
         self._outputs = [answer["name"] for answer in self.told["answers"]]
@@ -148,7 +148,8 @@ class OnnxModel:
         Parameters
         ----------
         state
-            A file that `Stream.save` wrote, of a stream of this very file: the stream goes on from there.
+            A file that `Stream.save` wrote, of a stream of this file or of the model that wrote it: the stream goes on
+            from there.
 
         Raises
         ------
@@ -160,7 +161,7 @@ class OnnxModel:
         run = self._session.run
         if self.told["stream"]["length"] is None:
             run = session(self._step, self._where, self._threads).run
-        made = Stream(OnnxEngine(self.told, run, self._named, self._digest))
+        made = Stream(OnnxEngine(self.told, run, self._named))
         if state is not None:
             made.load(state)
         return made

@@ -36,11 +36,13 @@ def streamed(network: Network, told: Mapping[str, Any]) -> tuple[dict[str, Any],
         length = rows_kept(network)
     except OptionError as error:
         return {"refused": str(error)}, {}
+    model = NetworkEngine(network).fingerprint()
     if length is not None:
-        return {"length": length}, {}
+        return {"length": length, "model": model}, {}
     g, answers, memory = _built(network)
     facts = {
         "length": None,
+        "model": model,
         "answers": [answer.name for answer in answers],
         "memory": [to_json(array) for array in memory],
     }
