@@ -125,6 +125,8 @@ def test_wrong_options_are_named_together() -> None:
         TrainingOptions(batch=0, lr=float("nan"), schedule="cosin", device="gpu!")
     with pytest.raises(OptionError, match="epochs is True"):
         TrainingOptions(epochs=True)
+    with pytest.raises(OptionError, match=r"weight_decay is -0.1, must be a number, 0 or more"):
+        TrainingOptions(weight_decay=-0.1)
 
 
 def test_learns_and_says_nothing(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: Any) -> None:
@@ -150,6 +152,17 @@ def test_cosine_falls_to_nothing_and_constant_stays() -> None:
         [0.01, 0.00853553, 0.005, 0.00146447], rel=1e-5
     )
     assert train(FakeNetwork(), FakeBatches(), None, replace(OPTIONS, schedule="constant")).lr == [0.01] * 4
+
+
+def test_weight_decay_shrinks_every_weight_by_its_share_of_the_rate() -> None:
+    ended = {}
+    for decay in (0.0, 0.5):
+        network = FakeNetwork()
+        start = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+        train(network, FakeBatches(1), None, replace(OPTIONS, epochs=1, schedule="constant", weight_decay=decay))
+        ended[decay] = dict(network.named_parameters())
+    for name, weight in start.items():
+        torch.testing.assert_close(ended[0.5][name], ended[0.0][name] - 0.01 * 0.5 * weight)
 
 
 def test_same_seed_same_bytes_another_seed_others() -> None:

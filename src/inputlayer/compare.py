@@ -177,7 +177,7 @@ def _fixed(full: Prepared, parts: Parts, options: TrainingOptions) -> dict[str, 
         "sequence": repr(schema.sequence),
         "target": list(schema.targets),
         "steps": full.steps * options.epochs,
-        **{n: getattr(options, n) for n in ("epochs", "batch", "lr", "schedule", "clip")},
+        **{n: getattr(options, n) for n in ("epochs", "batch", "lr", "weight_decay", "schedule", "clip")},
         **{f"{name} sequences": count for name, count in full.sequences.items()},
     }
 

@@ -121,10 +121,10 @@ class Model:
         run
             A folder for checkpoints, one after each epoch; with ``resume=True`` training goes on from there.
         **training
-            ``epochs=50``, ``batch=64``, ``lr=1e-3``, ``patience=10``, ``clip=1.0``, ``schedule="cosine"``, ``seed=0``,
-            ``device="auto"``: see `TrainingOptions`. Those not given are the model's own, where it has any, else these.
-            ``epochs=0`` fits and draws, and trains nothing. `patience`, the epochs without a better validation loss
-            before training stops, needs `valid`.
+            ``epochs=50``, ``batch=64``, ``lr=1e-3``, ``weight_decay=0.0``, ``patience=10``, ``clip=1.0``,
+            ``schedule="cosine"``, ``seed=0``, ``device="auto"``: see `TrainingOptions`. Those not given are the model's
+            own, where it has any, else these. ``epochs=0`` fits and draws, and trains nothing. `patience`, the epochs
+            without a better validation loss before training stops, needs `valid`.
 
         Returns
         -------

@@ -37,6 +37,8 @@ class TrainingOptions:
     epochs    passes over the training part at most; 0 draws the weights and trains nothing
     batch     sequences per step
     lr        learning rate of Adam at the first step
+    weight_decay  share of the learning rate by which every weight shrinks at each step, apart from its gradient
+              (Loshchilov and Hutter 2019, "Decoupled weight decay regularization"); 0: none
     patience  epochs without a lower validation loss after which to stop; None: never stop early
     clip      largest norm of the gradient over all weights; None: no clipping
     schedule  "cosine": the rate falls along half a cosine, step by step, to 0 after the last of `epochs`; "constant"
@@ -55,6 +57,7 @@ be a number above 0
     epochs: int = 50
     batch: int = 64
     lr: float = 1e-3
+    weight_decay: float = 0.0
     patience: int | None = 10
     clip: float | None = 1.0
     schedule: str = "cosine"
@@ -66,6 +69,7 @@ be a number above 0
             "epochs": (_whole(self.epochs, 0), "a whole number, 0 or more"),
             "batch": (_whole(self.batch, 1), "a whole number, 1 or more"),
             "lr": (_positive(self.lr), "a number above 0"),
+            "weight_decay": (_positive(self.weight_decay, or_zero=True), "a number, 0 or more"),
             "patience": (self.patience is None or _whole(self.patience, 1), "a whole number, 1 or more, or None"),
             "clip": (self.clip is None or _positive(self.clip), "a number above 0, or None"),
             "schedule": (self.schedule in _SCHEDULES, f"one of {listed(_SCHEDULES)}{_guess(self.schedule)}"),
@@ -86,8 +90,10 @@ def _whole(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def _positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+def _positive(value: object, or_zero: bool = False) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 < value < math.inf or (or_zero and value == 0)
 
 
 def _guess(value: object) -> str:
@@ -254,7 +260,9 @@ class Run:
         self.optimiser_state = checkpoint.optimiser
 
     def make_optimiser(self) -> Optimizer:
-        self.optimiser = torch.optim.Adam(self._weights, lr=self.options.lr, fused=True)
+        options = self.options
+        decay = options.weight_decay  # without it, AdamW is Adam
+        self.optimiser = torch.optim.AdamW(self._weights, lr=options.lr, weight_decay=decay, fused=True)
         restore_optimiser(self.optimiser, self.network, self.optimiser_state)
         return self.optimiser
 

@@ -81,7 +81,7 @@ def train(
     """Train `network` in place; it ends on the device it came on, in eval mode.
 
     With `valid_batches` the weights of the lowest validation loss are kept, also after Ctrl-C; without, those of the
-    last step. Adam, clipped gradients, a rate that falls with every step. The metrics ``train_loss``, ``valid_loss``
+    last step. AdamW, clipped gradients, a rate that falls with every step. The metrics ``train_loss``, ``valid_loss``
     and ``lr`` are logged once per epoch.
 
     Parameters
