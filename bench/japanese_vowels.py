@@ -28,15 +28,15 @@ CANDIDATES: dict[str, Settings] = {
 }
 
 
+def schema() -> il.Schema:
+    columns = {"voice": il.Series(channels=12, axes="channel time"), "speaker": il.Category()}
+    return il.Schema(columns, il.Cells(steps="voice"), target="speaker")
+
+
 def model(settings: Settings) -> il.Model:
-    schema = il.Schema(
-        columns={"voice": il.Series(channels=12, axes="channel time"), "speaker": il.Category()},
-        sequence=il.Cells(steps="voice"),
-        target="speaker",
-    )
     stages = [il.Noise(settings["noise"])] if settings["noise"] else []
     options = {name: settings[name] for name in ("units", "dropout", "reduce")}
-    return il.Model(il.InputLayer(schema, stages), il.LSTM(bidirectional=True, **options))
+    return il.Model(il.InputLayer(schema(), stages), il.LSTM(bidirectional=True, **options))
 
 
 def parts(split: int) -> Pair:

@@ -41,12 +41,21 @@ def hours() -> pl.DataFrame:
     return made.select("date", "pm", "seen", "DEWP", "TEMP", "PRES", "Iws", "Is", "Ir", "cbwd").slice(24)
 
 
-def model(settings: Mapping[str, Any]) -> il.Model:
+def parts() -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The training and the test hours."""
+    rows = hours()
+    return rows[:HOURS], rows[HOURS:]
+
+
+def schema() -> il.Schema:
     numbers = {name: il.Number() for name in ("pm", "seen", "DEWP", "TEMP", "PRES")}
     skewed = {name: il.Number(scale="log") for name in ("Iws", "Is", "Ir")}
     columns = {"date": il.Timestamp(parts=("hour",)), **numbers, **skewed, "cbwd": il.Category()}
-    schema = il.Schema(columns, il.Windows("date", length=24, horizon=1), target="pm")
-    return il.Model(il.InputLayer(schema, stages=[il.InstanceNorm("last")]), il.LSTM(64, dropout=settings["dropout"]))
+    return il.Schema(columns, il.Windows("date", length=24, horizon=1), target="pm")
+
+
+def model(settings: Mapping[str, Any]) -> il.Model:
+    return il.Model(il.InputLayer(schema(), stages=[il.InstanceNorm("last")]), il.LSTM(64, dropout=settings["dropout"]))
 
 
 def searched(train: pl.DataFrame, seeds: int, epochs: int) -> None:
@@ -67,8 +76,7 @@ def main() -> None:
     quick = "--quick" in sys.argv
     clock, seeds = Clock(), 1 if quick else SEEDS
     torch.set_num_threads(1)
-    rows = hours()
-    train, test = rows[:HOURS], rows[HOURS:]
+    train, test = parts()
     if "--search" in sys.argv:
         searched(train, seeds, 1 if quick else SEARCH_EPOCHS)
     found = []
