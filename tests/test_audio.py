@@ -294,12 +294,15 @@ def test_absence_of_the_package_names_the_extra(monkeypatch):
         learn(Audio(), [b"RIFF"])
 
 
-def test_few_cells_are_held_at_a_time():
-    held, most, lock = 0, 0, threading.Lock()
+@pytest.mark.parametrize(("quick", "at_most"), [(0.0, 18), (60.0, 1)])
+def test_few_cells_are_held_at_a_time_and_quick_ones_are_read_without_threads(quick, at_most, monkeypatch):
+    monkeypatch.setattr("inputlayer.media._QUICK", quick)
+    held, most, lock, threads = 0, 0, threading.Lock(), set()
 
     def reader(cell):
         nonlocal held, most
         with lock:
+            threads.add(threading.current_thread().name)
             held += 1
             most = max(most, held)
         return cell
@@ -309,7 +312,8 @@ def test_few_cells_are_held_at_a_time():
         assert cell == str(i)
         with lock:
             held -= 1
-    assert most <= 18
+    assert most <= at_most
+    assert (len(threads) > 1) == (quick == 0)
 
 
 # -- the trained half -------------------------------------------------------------------------------------------------

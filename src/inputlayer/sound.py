@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FLOOR = 1e-10  # the smallest energy, whose logarithm silence has
 _RATES = range(100, 1_000_000)  # samples a second that a sound can have
 _SAMPLES = 100_000_000  # of all channels, that one cell may hold: 3.5 hours at 8,000 Hz
-_FRAMES = 8192  # frames that are worked on at once
+_FRAMES = 1024  # frames that are worked on at once: few enough for a processor's cache
 
 
 class Sound(NamedTuple):

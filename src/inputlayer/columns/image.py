@@ -113,8 +113,9 @@ class Image(Column):
     """A picture: the path of a PNG or JPEG file, the bytes of one, or rows of pixels, each a number or 3 numbers.
 
     Pictures are brought to one size and number of channels, kept as 8 bit pixels and standardised per channel.
-    Transparent pixels are laid over black; a picture is turned as its camera says. Files are read by a pool of threads,
-    a few at a time; one of more than 64 million pixels is refused before it is decoded. A missing cell has no pixels.
+    Transparent pixels are laid over black; a picture is turned as its camera says. Files are read a few at a time,
+    by threads unless they are quick; one of more than 64 million pixels is refused before it is decoded. A missing cell
+    has no pixels.
 
     With ``Cells(steps=...)`` the rows of pixels are the steps, from the top; with ``cell="frames"`` the pictures of the
     cell's list are, each a vector from a small trained stack of convolutions. Elsewhere a cell is one such vector, the
