@@ -111,6 +111,8 @@ def encode(
         for block in accepted(fitted.schema, part, found, targets=targets, weight=weighted, title="Encoding"):
             writer.add(block, found, context=before, noted=noted and not before)
         problems.extend(found, name)
+    if not count:
+        problems.add("the table has no rows")
     problems.raise_if_any()
     encoded = writer.finish(problems)
     problems.raise_if_any()
@@ -317,9 +319,7 @@ def _index(encoded: Encoded, fitted: Fitted, *, training: bool, targets: bool) -
 
 def _none_found(encoded: Encoded, fitted: Fitted, problems: Problems) -> None:
     skipped = encoded.index.skipped
-    if not encoded.rows.count:
-        problems.add("the table has no rows")
-    elif skipped:
+    if skipped:
         reasons = ", ".join(f"{n} for {reason!r}" for reason, n in skipped.items())
         problems.add(f"no sequence is left: {reasons}")
     else:

@@ -188,7 +188,7 @@ def load(path: Path, layout: Layout, model: str, read: Callable[[Sequence[Row]],
         return _restored(header["series"], tensors, layout, read)
     except (ArtefactError, TableError) as error:
         raise ArtefactError(f"{path}: {error}") from None
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ArtefactError(f"{path} cannot be read: {error}") from error
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from copy import deepcopy
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from inputlayer.errors import ArtefactError, shorten
+from inputlayer.errors import ArtefactError, Problem, shorten
 
 NAT = int(np.iinfo(np.int64).min)  # as in times.py, which loads polars
 
@@ -112,6 +112,33 @@ def key(cell: Any) -> Hashable | None:
     if isinstance(cell, str | int | date):  # also bool and datetime
         return cell
     return cell if isinstance(cell, float) and cell == cell else None
+
+
+def is_text(cells: Iterable[Any]) -> bool:
+    """Whether every text among `cells` is one that UTF-8 can write.
+
+    >>> is_text(["a", None]), is_text(["\\ud800"])
+    (True, False)
+    """
+    try:
+        "".join([cell for cell in cells if cell is not None]).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def torn(name: str, rows: Sequence[int], cells: Any) -> Problem:
+    """Says which cells of a column are no text that UTF-8 can write."""
+    remedy = "It comes of bytes decoded in another encoding, or of a text cut in two: decode them anew, or take it out."
+    shown = [cells[row] for row in rows[:5]]
+    return Problem("holds half of a surrogate pair, which is no character", name, rows, shown, len(rows), remedy)
+
+
+def bytes_among_others(name: str, cells: Sequence[Any]) -> Problem:
+    """Says which cells of a column are bytes, where others are not: neither can be read as what the others are."""
+    rows = [row for row, cell in enumerate(cells) if isinstance(cell, bytes)]
+    shown, remedy = [cells[row] for row in rows[:5]], "Decode them first, as cell.decode() does."
+    return Problem("is bytes, and other cells are not", name, rows, shown, len(rows), remedy)
 
 
 _FIXED = frozenset([float, int, bool, str, bytes, NoneType, datetime, date])

@@ -106,6 +106,7 @@ class NetworkEngine:
         for name in names:
             for suffix, wire in columns[name].encode(block.values[name], states[name]).items():
                 wires[wire_name(name, suffix)] = _cells(wire) if isinstance(wire, Ragged) else wire
+        problems.raise_if_any()  # files are read no earlier
         return [] if block.order is None else block.order.tolist(), wires
 
     def read_ahead(self, rows: Sequence[Row]) -> tuple[list[float], dict[str, np.ndarray]]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from inputlayer import plain
 from inputlayer.errors import OptionError, Problem, TableError, listed, nearest, shorten
 from inputlayer.files import MISSING, open_files, reported
 
@@ -386,14 +387,16 @@ def _typed(name: str, values: Any) -> pl.Series:
 
 
 def _nested(name: str, cells: list[Any]) -> pl.Series:
-    plain = [cell.tolist() if isinstance(cell, np.ndarray) else cell for cell in cells]
-    plain = [[one.tolist() if isinstance(one, np.ndarray) else one for one in cell] if cell else cell for cell in plain]
-    series = pl.Series(name, plain)
+    if any(isinstance(cell, bytes) for cell in cells):  # polars would make a list of their numbers
+        raise TableError([plain.bytes_among_others(name, cells)])
+    lists = [cell.tolist() if isinstance(cell, np.ndarray) else cell for cell in cells]
+    lists = [[one.tolist() if isinstance(one, np.ndarray) else one for one in cell] if cell else cell for cell in lists]
+    series = pl.Series(name, lists)
     # polars takes the type from the first cell, and would cut a later 1.5 to 1.
     wide = _with_decimals(series.dtype)
     if wide == series.dtype:
         return series
-    decimals = pl.Series(name, plain, dtype=wide)
+    decimals = pl.Series(name, lists, dtype=wide)
     return series if series.cast(wide).equals(decimals, null_equal=True) else decimals
 
 
@@ -407,15 +410,14 @@ def _mixed(name: str, cells: list[Any]) -> pl.Series:
     """Cells of several types: numbers if all are, else text, so that the column's kind can name what does not fit."""
     if all(cell is None or isinstance(cell, int | float | np.number) for cell in cells):
         return pl.Series(name, [None if cell is None else float(cell) for cell in cells], dtype=pl.Float64)
+    if any(isinstance(cell, bytes) for cell in cells):
+        raise TableError([plain.bytes_among_others(name, cells)])
     return pl.Series(name, [None if cell is None else str(cell) for cell in cells], dtype=pl.String)
 
 
 def _no_text(name: str, values: Any) -> Problem:
     """Which cells hold half of a surrogate pair: no text that UTF-8 can write."""
-    rows = [row for row, cell in enumerate(values) if _is_torn(cell)]
-    remedy = "It comes of bytes decoded in another encoding, or of a text cut in two: decode them anew, or take it out."
-    shown = [values[row] for row in rows[:5]]
-    return Problem("holds half of a surrogate pair, which is no character", name, rows, shown, len(rows), remedy)
+    return plain.torn(name, [row for row, cell in enumerate(values) if _is_torn(cell)], values)
 
 
 def _is_torn(cell: Any) -> bool:

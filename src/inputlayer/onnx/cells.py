@@ -366,7 +366,12 @@ def _numbers(cell: Any) -> np.ndarray | None:
 def _plain(value: Any) -> Any:
     """A cell for a message."""
     if isinstance(value, list | tuple | np.ndarray):
-        return str(list(value)) if np.size(value) < _LONG else f"a list of {len(value)}"
+        return str(list(value)) if _count(value) < _LONG else f"a list of {len(value)}"
     if isinstance(value, np.datetime64):
         return value.astype("M8[us]").item()
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _count(value: Any) -> int:
+    """How many numbers a list holds, whose lists may differ in length."""
+    return sum(map(_count, value)) if isinstance(value, list | tuple) else int(np.size(value))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from inputlayer import plain
 from inputlayer.errors import Problem, Problems, TableError, listed
 from inputlayer.onnx.cells import Noted, Taken, absent, stamps, taken, times
 from inputlayer.onnx.clock import NAT, Times
@@ -67,7 +68,7 @@ def read(told: Told, data: Any, names: Sequence[str], *, of: str = "the table") 
     missing = lacking(list(given), list(needed), of)
     if missing:
         raise TableError(missing)
-    cells = {name: cells_of(name, given[name]) for name in needed}
+    cells = _cells(given, needed)
     count = _height(given)
     found = _instants(cells[order], specs.get(order, {}), Noted(order, problems)) if order else None
     values = {}
@@ -84,6 +85,18 @@ def read(told: Told, data: Any, names: Sequence[str], *, of: str = "the table") 
     _check_unique(rows, order, bool(by), problems)
     problems.raise_if_any()
     return rows
+
+
+def _cells(given: Mapping[str, Any], names: Iterable[str]) -> dict[str, Cells]:
+    """The cells of columns; raises what is wrong with all of them."""
+    found, problems = {}, Problems()
+    for name in names:
+        try:
+            found[name] = cells_of(name, given[name])
+        except TableError as error:
+            problems.extend(error.problems)
+    problems.raise_if_any()
+    return found
 
 
 def by_names(sequence: Told) -> list[str]:
@@ -138,7 +151,12 @@ def _series(cells: Mapping[str, Cells], count: int, problems: Problems) -> tuple
     for name, column in cells.items():
         gaps = absent(column)
         what = "has no value, so the row belongs to no series"
-        Noted(name, problems).add(what, gaps, [None] * count)
+        where = Noted(name, problems)
+        where.add(what, gaps, [None] * count)
+        if column.array.dtype == object:
+            bad = ~gaps & np.array([plain.key(cell) is None for cell in column.array], bool)
+            where.add("cannot name a series", bad, column.array, "Use text, a whole number or a date.")
+            gaps |= bad
         values[name], code = _factored(column.array[~gaps])
         full = np.zeros(count, np.int64)
         full[~gaps] = code

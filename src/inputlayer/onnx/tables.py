@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from inputlayer import plain
 from inputlayer.errors import Problem, TableError, nearest, shorten
 
 
@@ -72,23 +73,31 @@ def cells_of(name: str, values: Any) -> Cells:
     Raises
     ------
     TableError
-        If it is no list and no array.
+        If it is no list and no array, or holds bytes among other cells, or what is no character.
     """
+    cells = _cells(name, values)
+    if cells.holds == "String" and not plain.is_text(cells.array):
+        rows = [row for row, cell in enumerate(cells.array) if cell is not None and not plain.is_text([cell])]
+        raise TableError([plain.torn(name, rows, cells.array)])
+    return cells
+
+
+def _cells(name: str, values: Any) -> Cells:
     home = _home(values)
     if home == "polars":
-        return _from_polars(values)
+        return _from_polars(name, values)
     if home == "pandas":
-        return _from_pandas(values)
+        return _from_pandas(name, values)
     if home == "pyarrow":
-        return _from_list(values.to_pylist())
+        return _from_list(name, values.to_pylist())
     if isinstance(values, np.ndarray):
-        return _from_array(values)
+        return _from_array(name, values)
     ordered = hasattr(values, "__len__") and hasattr(values, "__iter__") and not isinstance(values, Set | Mapping)
     if isinstance(values, str | bytes) or not ordered:
         raise TableError([Problem(f"must be a list or an array, not {shorten(values)}", name)])
     if hasattr(values, "__array__"):  # a tensor
-        return _from_array(np.asarray(values))
-    return _from_list(list(values))
+        return _from_array(name, np.asarray(values))
+    return _from_list(name, list(values))
 
 
 def lacking(known: Sequence[str], needed: Sequence[str], of: str = "the table") -> list[Problem]:
@@ -101,33 +110,33 @@ def _home(data: Any) -> str:
     return type(data).__module__.partition(".")[0]
 
 
-def _from_polars(values: Any) -> Cells:
+def _from_polars(name: str, values: Any) -> Cells:
     dtype, gaps = values.dtype, values.null_count() > 0
     if dtype.is_temporal() and type(dtype).__name__ in ("Date", "Datetime", "DataTypeClass"):
         return Cells(values.to_numpy().astype("M8[us]"), getattr(dtype, "time_zone", None))
     if dtype.is_float() or (not gaps and (dtype.is_integer() or str(dtype) == "Boolean")):
         return Cells(values.to_numpy())
-    return _from_list(values.to_list())
+    return _from_list(name, values.to_list())
 
 
-def _from_pandas(values: Any) -> Cells:
+def _from_pandas(name: str, values: Any) -> Cells:
     zone = getattr(values.dtype, "tz", None)
     if zone is not None:
         return Cells(values.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("M8[us]"), str(zone))
     if isinstance(values.dtype, np.dtype) and values.dtype.kind in "iufbM":
-        return _from_array(values.to_numpy())
-    return _from_list(values.tolist())
+        return _from_array(name, values.to_numpy())
+    return _from_list(name, values.tolist())
 
 
-def _from_array(array: np.ndarray) -> Cells:
+def _from_array(name: str, array: np.ndarray) -> Cells:
     if array.dtype.kind in "iufb" and array.ndim:
         return Cells(array)
     if array.dtype.kind == "M":
         return Cells(array)
-    return _from_list(array.tolist())
+    return _from_list(name, array.tolist())
 
 
-def _from_list(cells: list[Any]) -> Cells:
+def _from_list(name: str, cells: list[Any]) -> Cells:
     kinds = set(map(type, cells))
     if kinds <= {float, int, type(None)} and float in kinds:
         return Cells(np.array(cells, np.float64))  # None becomes NaN
@@ -141,7 +150,10 @@ def _from_list(cells: list[Any]) -> Cells:
     kinds = set(map(type, made)) - {type(None)}
     if kinds and kinds <= {float, int} and float in kinds:
         return Cells(np.array([np.nan if cell is None else cell for cell in made], np.float64))
-    if len(kinds) > 1 and str in kinds:  # text, as a table makes of it, so that what does not fit is named
+    if len(kinds) > 1 and bytes in kinds:
+        raise TableError([plain.bytes_among_others(name, made)])
+    if len(kinds) > 1 and not any(kinds <= family for family in _FAMILIES):
+        # Text, as a table makes of it, so that what does not fit is named.
         made = [cell if cell is None or isinstance(cell, str) else str(cell) for cell in made]
     array = np.empty(len(made), object)
     for row, cell in enumerate(made):
@@ -149,6 +161,7 @@ def _from_list(cells: list[Any]) -> Cells:
     return Cells(array)
 
 
+_FAMILIES = ({float, int, bool}, {list, tuple, np.ndarray}, {date, datetime, np.datetime64})
 _PLAIN = {str, int, bool, bytes, datetime, list, np.ndarray, type(None)}
 
 
