@@ -28,7 +28,7 @@ Settings = Mapping[str, Any]
 Pair = tuple[Any, Any]  # tables: what is trained on, what is judged or tested on
 
 WORKERS = 2
-TRAINING = ("epochs", "lr", "batch")
+TRAINING = ("epochs", "lr", "weight_decay", "batch")
 
 
 class Task(NamedTuple):
@@ -68,7 +68,8 @@ def scored(task: Task, name: str, pair: Pair, seed: int) -> dict[str, Any]:
     if "--quick" in sys.argv:
         settings["epochs"] = min(settings["epochs"], 3)
     model = task.model(settings)
-    model.fit(pair[0], seed=seed, device="cpu", **{option: settings[option] for option in TRAINING})
+    training = {option: settings[option] for option in TRAINING if option in settings}
+    model.fit(pair[0], seed=seed, device="cpu", **training)
     return model.evaluate(pair[1])
 
 

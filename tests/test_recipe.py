@@ -104,7 +104,7 @@ def test_a_patch_is_a_part_of_a_day(length: int, step: timedelta, size: int, rea
     assert made.stages[-1]["size"] == size
     assert reason in made.reasons["stages.patch"]
     assert made.body_spec["decoder"] == {"kind": "segments", "size": min(size, 12)}
-    assert made.head_spec == {"kind": "regression", "loss": "mae"}
+    assert made.head_spec == {"kind": "regression", "loss": "huber"}
 
 
 def test_a_clock_with_holes_tells_no_day() -> None:
@@ -133,6 +133,7 @@ def test_with_enough_days_to_look_back_on_their_mean_is_taken_off() -> None:
     assert kinds(made) == ["seasonal", "per_channel", "patch"]
     assert made.stages[0]["period"] == 24
     assert made.body_spec["units"] == CHOICES["seasonal"]["units"]
+    assert made.head_spec == {"kind": "regression", "loss": CHOICES["seasonal"]["loss"]}
     assert "14 of them make a steady one" in made.reasons["stages.seasonal"]
     assert kinds(forecast(14 * 24 - 1, 24, hours)) == ["instance_norm", "patch"]  # a row short of 14 days
     assert kinds(forecast(14 * 24, 11, hours)) == ["instance_norm"]  # a short horizon
@@ -165,10 +166,12 @@ def test_few_sequences_of_numbers_get_noise() -> None:
     frame, schema = classes(FEW - 2)
     made = il.recipe("classify", frame, schema)
     assert kinds(made) == ["noise"]
-    assert made.body_spec == {"kind": "lstm", "units": 32, "bidirectional": True, "dropout": 0.3, "reduce": "mean"}
+    assert made.body_spec == {"kind": "lstm", "units": 64, "bidirectional": True, "dropout": 0.3, "reduce": "mean"}
+    assert made.training["weight_decay"] == CHOICES["few"]["decay"]
     many = il.recipe("classify", *classes(FEW))
     assert kinds(many) == []
     assert many.body_spec["units"] == CHOICES["many"]["units"]
+    assert "weight_decay" not in many.training
     words = pl.DataFrame(
         {"run": [i // 4 for i in range(120)], "word": ["x", "y", "z"] * 40, "end": ["a"] * 60 + ["b"] * 60}
     )
@@ -191,7 +194,7 @@ def test_text_is_read_both_ways() -> None:
     assert made.head_spec == {"kind": "classes"}
 
 
-@pytest.mark.parametrize(("rows", "epochs"), [(100, 60), (2_100, 32), (100_000, 3)])
+@pytest.mark.parametrize(("rows", "epochs"), [(100, 120), (2_100, 32), (100_000, 3)])
 def test_epochs_make_the_steps(rows: int, epochs: int) -> None:
     """2,100 rows make 2,053 windows, in 33 batches of 64: 1,000 steps of the optimiser are 31 epochs."""
     frame = {"t": list(range(rows)), "a": [float(i % 7) for i in range(rows)]}
@@ -199,7 +202,7 @@ def test_epochs_make_the_steps(rows: int, epochs: int) -> None:
     made = il.recipe("forecast", frame, schema)
     count = rows - 47
     steps = CHOICES["short"]["steps"]
-    wanted = min(max(-(-steps // -(-count // 64)), 3), 60)
+    wanted = min(max(-(-steps // -(-count // 64)), 3), 120)
     assert made.training["epochs"] == wanted
     assert abs(wanted - epochs) <= 1
     assert f"{count:,} windows in batches of 64" in made.reasons["training.epochs"]
@@ -231,11 +234,11 @@ def test_the_written_rules_hold_the_constants() -> None:
         f"LSTM of {long['units']} units, behind Seasonal {seasonal['units']}; Segments",
         f"a look-back of {SEASONS} days or more Seasonal(day)",
         f"LSTM of {short['units']} units behind",
-        f"Of fewer than {FEW:,} sequences: {few['units']} units, and Noise of {few['noise']} on",
-        f"otherwise {many['units']} units",
+        f"LSTM of {many['units']} units, the mean",
+        f"Of fewer than {FEW:,} sequences: Noise of {few['noise']} on the numbers, and weight decay of {few['decay']}.",
         f"LSTM of {text['units']} units, half",
         f"make {short['steps']:,} steps of the optimiser ({long['steps']:,} for a long horizon, {seasonal['steps']} "
-        f"behind Seasonal, {many['steps']:,} for many sequences, {text['steps']} for texts), "
+        f"behind Seasonal, {few['steps']:,} for few sequences, {many['steps']:,} for many sequences, {text['steps']} for texts), "
         f"from {EPOCHS[0]} to {EPOCHS[1]}",
         f"fewer than {WINDOWS} windows, or {SEQUENCES} sequences",
         f"holds {PATCHES} times",
@@ -243,7 +246,8 @@ def test_the_written_rules_hold_the_constants() -> None:
         f"after {PATIENCE} epochs",
     ):
         assert said in rules
-    assert (short["dropout"], text["dropout"], few["steps"]) == (0.5, 0.5, short["steps"])
+    assert (short["dropout"], text["dropout"], few["units"]) == (0.5, 0.5, many["units"])
+    assert (long["loss"], seasonal["loss"]) == ("huber", "mae")
 
 
 # -- what it stands for --------------------------------------------------------------------------------------------

@@ -31,21 +31,25 @@ TASKS = ("forecast", "classify", "regress", "text")
 
 CHOICES: Mapping[str, Mapping[str, Any]] = {
     # A horizon of LONG steps and more; `code`: the width of PerChannel's embedding.
-    "long": {"units": 128, "dropout": 0.3, "code": 8, "batch": 64, "lr": 1e-3, "steps": 400},
+    "long": {"units": 128, "loss": "huber", "code": 8, "batch": 64, "lr": 1e-3, "steps": 400},
     # The same behind Seasonal: what is left of a window is small, and soon learnt.
-    "seasonal": {"units": 32, "dropout": 0.0, "code": 8, "batch": 64, "lr": 1e-3, "steps": 300},
+    "seasonal": {"units": 32, "loss": "mae", "code": 8, "batch": 64, "lr": 1e-3, "steps": 300},
     "short": {"units": 64, "dropout": 0.5, "batch": 64, "lr": 1e-3, "steps": 1_000},
     # Classes and numbers of whole sequences: fewer than FEW of them, or more.
-    "few": {"units": 32, "dropout": 0.3, "noise": 0.6, "batch": 16, "lr": 2e-3, "steps": 1_000},
+    "few": {"units": 64, "dropout": 0.3, "noise": 1.0, "decay": 0.3, "batch": 16, "lr": 2e-3, "steps": 2_000},
     "many": {"units": 64, "dropout": 0.3, "batch": 32, "lr": 1e-3, "steps": 1_500},
     "text": {"units": 64, "dropout": 0.5, "batch": 32, "lr": 1e-3, "steps": 800},
 }
+LOSSES = {
+    "mae": "absolute error, which a few wild days do not rule; mse punishes these",
+    "huber": "squared error up to one training spread, absolute beyond: a few wild days do not rule",
+}
 LONG = 12  # steps of a horizon from which it is decoded in segments
-FEW = 1_000  # sequences below which noise keeps them from being learnt by heart
+FEW = 1_000  # sequences below which noise and weight decay keep them from being learnt by heart
 PATCHES = 4  # that a look-back holds at least
 SEASONS = 14  # that a look-back holds at least, for their mean to be a level and a season worth taking off
 UNTIMED_PATCHES = 14  # that a look-back is cut into where no clock says how long a day is
-EPOCHS = (3, 60)  # at least, at most
+EPOCHS = (3, 120)  # at least, at most
 PATIENCE = 10
 WINDOWS, SEQUENCES = 30, 20  # fewer to train on are refused
 _DAY = 86_400_000_000  # microseconds
@@ -139,15 +143,15 @@ def recipe(task: str, table: Any, schema: Schema) -> Recipe:
       with a horizon of 12 steps or more and a look-back of 14 days or more Seasonal(day) in its place.
     - A forecast of 12 steps or more: PerChannel, if there are several targets; Patch of the largest divisor of a day
       that the look-back holds 4 times (without a clock, a 14th of the look-back), if that is 2 steps or more; an
-      LSTM of 128 units, behind Seasonal 32; Segments as long as a patch; absolute error, which a few wild days do not
-      rule.
+      LSTM of 128 units, behind Seasonal 32; Segments as long as a patch; the Huber loss, behind Seasonal absolute error:
+      neither is ruled by a few wild days.
     - A shorter forecast: an LSTM of 64 units behind all columns at once, half of its state dropped in training; squared
       error.
-    - A class or a number of whole sequences: a two-way LSTM, the mean over its steps. Of fewer than 1,000 sequences: 32
-      units, and Noise of 0.6 on the numbers; otherwise 64 units.
+    - A class or a number of whole sequences: a two-way LSTM of 64 units, the mean over its steps. Of fewer than 1,000
+      sequences: Noise of 1.0 on the numbers, and weight decay of 0.3.
     - Texts: a two-way LSTM of 64 units, half of whose state is dropped, the maximum over its steps.
-    - Epochs: as many as make 1,000 steps of the optimiser (400 for a long horizon, 300 behind Seasonal, 1,500 for
-      many sequences, 800 for texts), from 3 to 60. A validation table may end it earlier, after 10 epochs without a
+    - Epochs: as many as make 1,000 steps of the optimiser (400 for a long horizon, 300 behind Seasonal, 2,000 for
+      few sequences, 1,500 for many sequences, 800 for texts), from 3 to 120. A validation table may end it earlier, after 10 epochs without a
       lower loss.
 
     Examples
@@ -157,7 +161,7 @@ def recipe(task: str, table: Any, schema: Schema) -> Recipe:
     >>> schema = il.Schema({"load": il.Number()}, il.Windows("day", length=28, horizon=14), target="load")
     >>> made = il.recipe("forecast", table, schema)
     >>> [stage["kind"] for stage in made.stages], made.training["epochs"]
-    (['instance_norm', 'patch'], 60)
+    (['instance_norm', 'patch'], 120)
     >>> made.reasons["body.units"]
     'for a horizon of 12 steps or more'
     """
@@ -168,7 +172,8 @@ def recipe(task: str, table: Any, schema: Schema) -> Recipe:
     steps, batch = parts.choice["steps"], parts.choice["batch"]
     least, most = EPOCHS
     epochs = min(max(math.ceil(steps / math.ceil(facts.sequences / batch)), least), most)
-    training = {"epochs": epochs, "batch": batch, "lr": parts.choice["lr"], "patience": PATIENCE, "seed": 0}
+    decay = {"weight_decay": parts.choice["decay"]} if "decay" in parts.choice else {}
+    training = {"epochs": epochs, "batch": batch, "lr": parts.choice["lr"], **decay, "patience": PATIENCE, "seed": 0}
     each = "windows" if facts.windows else "sequences"
     reasons = {
         **parts.reasons,
@@ -179,6 +184,8 @@ def recipe(task: str, table: Any, schema: Schema) -> Recipe:
         "training.patience": "epochs without a lower validation loss, after which to stop",
         "training.seed": "of the weights, the order of the batches and dropout",
     }
+    if decay:
+        reasons["training.weight_decay"] = "the share of lr by which every weight shrinks at each step"
     return Recipe(schema, parts.stages, parts.body, parts.head, MappingProxyType(training), MappingProxyType(reasons))
 
 
@@ -347,20 +354,17 @@ def _long(facts: _Facts, norm: tuple[Spec, ...], why: dict[str, str], choice: Ma
     body = {
         "kind": "lstm",
         "units": choice["units"],
-        "dropout": choice["dropout"],
         "decoder": {"kind": "segments", "size": segment},
     }
-    if choice["dropout"]:
-        why["body.dropout"] = "in training this share of the last state is dropped"
     few = "; few, as what is left is small" if "stages.seasonal" in why else ""
     why |= {
         "body": "The horizon is decoded in segments, all at once: errors do not add up from step to step.",
         "body.units": f"for a horizon of {LONG} steps or more{few}",
         "body.decoder": f"segments of {segment} steps, "
         + ("as long as a patch" if size == segment else "of one length"),
-        "head.loss": "absolute error, which a few wild days do not rule; mse punishes these",
+        "head.loss": LOSSES[choice["loss"]],
     }
-    return _Parts(choice, tuple(stages), body, {"kind": "regression", "loss": "mae"}, why)
+    return _Parts(choice, tuple(stages), body, {"kind": "regression", "loss": choice["loss"]}, why)
 
 
 def _patch(facts: _Facts) -> tuple[int, str]:
@@ -390,7 +394,7 @@ def _whole(facts: _Facts) -> _Parts:
     why = {
         "stages.noise": f"Fewer than {FEW:,} sequences: noise in training keeps them from being learnt by heart.",
         "body": "What comes later in a sequence may explain what came before, so it is read both ways.",
-        "body.units": f"of each direction; for {'fewer than' if few else 'at least'} {FEW:,} sequences",
+        "body.units": "of each direction",
         "body.dropout": "in training this share of its state is dropped",
         "body.reduce": "the mean over all steps, so that each of them counts",
     }
