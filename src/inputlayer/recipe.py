@@ -143,16 +143,16 @@ def recipe(task: str, table: Any, schema: Schema) -> Recipe:
       with a horizon of 12 steps or more and a look-back of 14 days or more Seasonal(day) in its place.
     - A forecast of 12 steps or more: PerChannel, if there are several targets; Patch of the largest divisor of a day
       that the look-back holds 4 times (without a clock, a 14th of the look-back), if that is 2 steps or more; an
-      LSTM of 128 units, behind Seasonal 32; Segments as long as a patch; the Huber loss, behind Seasonal absolute error:
-      neither is ruled by a few wild days.
+      LSTM of 128 units, behind Seasonal 32; Segments as long as a patch; the Huber loss, behind Seasonal absolute
+      error: neither is ruled by a few wild days.
     - A shorter forecast: an LSTM of 64 units behind all columns at once, half of its state dropped in training; squared
       error.
     - A class or a number of whole sequences: a two-way LSTM of 64 units, the mean over its steps. Of fewer than 1,000
       sequences: Noise of 1.0 on the numbers, and weight decay of 0.3.
     - Texts: a two-way LSTM of 64 units, half of whose state is dropped, the maximum over its steps.
-    - Epochs: as many as make 1,000 steps of the optimiser (400 for a long horizon, 300 behind Seasonal, 2,000 for
-      few sequences, 1,500 for many sequences, 800 for texts), from 3 to 120. A validation table may end it earlier, after 10 epochs without a
-      lower loss.
+    - Epochs: as many as make 1,000 steps of the optimiser (400 for a long horizon, 300 behind Seasonal, 2,000 for few
+      sequences, 1,500 for many sequences, 800 for texts), from 3 to 120. A validation table may end it earlier, after
+      10 epochs without a lower loss.
 
     Examples
     --------
