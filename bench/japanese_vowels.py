@@ -24,7 +24,6 @@ ALL = {"units": 64, "reduce": "mean", "dropout": 0.3, "noise": 1.0, "epochs": 12
 SHORT = {"weight_decay": 0.0, "epochs": 60, "batch": 32}
 CANDIDATES: dict[str, Settings] = {
     "mean, weight decay": {**ALL, "weight_decay": 0.3},
-    "128 units, weight decay": {**ALL, "units": 128, "weight_decay": 0.3},
     "maximum, weight decay": {**ALL, "reduce": "max", "dropout": 0.1, "weight_decay": 0.3},
     "mean": {**ALL, **SHORT, "lr": 4e-3},
     "maximum, no noise": {**ALL, **SHORT, "units": 96, "reduce": "max", "dropout": 0.1, "noise": 0.0},

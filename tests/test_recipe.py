@@ -238,8 +238,8 @@ def test_the_written_rules_hold_the_constants() -> None:
         f"Of fewer than {FEW:,} sequences: Noise of {few['noise']} on the numbers, and weight decay of {few['decay']}.",
         f"LSTM of {text['units']} units, half",
         f"make {short['steps']:,} steps of the optimiser ({long['steps']:,} for a long horizon, {seasonal['steps']} "
-        f"behind Seasonal, {few['steps']:,} for few sequences, {many['steps']:,} for many sequences, {text['steps']} for texts), "
-        f"from {EPOCHS[0]} to {EPOCHS[1]}",
+        f"behind Seasonal, {few['steps']:,} for few sequences, {many['steps']:,} for many sequences, "
+        f"{text['steps']} for texts), from {EPOCHS[0]} to {EPOCHS[1]}",
         f"fewer than {WINDOWS} windows, or {SEQUENCES} sequences",
         f"holds {PATCHES} times",
         f"a {UNTIMED_PATCHES}th of the look-back",
