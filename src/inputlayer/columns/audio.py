@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast, get_args
@@ -17,6 +17,7 @@ from inputlayer.columns.base import (
     ColumnModule,
     Example,
     Part,
+    PooledModule,
     Ragged,
     State,
     TwinPart,
@@ -386,41 +387,15 @@ class AudioModule(ColumnModule):
         return TwinPart(g("Where", gaps, g.constant(0.0), values), g("Not", gaps))
 
 
-class PooledAudio(ColumnModule):
-    """One vector per sound: see `MeanEntry`, its entries being the frames; zeros for a missing sound.
-
-    Extras are named ``clip[0]``, ... and, where any was missing in training, ``clip missing``.
-
-    Shape: wires (B, T, L, width) and their lengths (B, T) -> extras (B, T, E).
-    """
+class PooledAudio(PooledModule):
+    """One vector per sound: see `MeanEntry`, its entries being the frames."""
 
     def __init__(self, columns: Mapping[str, tuple[Audio, AudioState]]) -> None:
-        super().__init__()
-        self.columns = tuple(columns)
-        self.flags = tuple(state.missing > 0 for _, state in columns.values())
-        extras: list[str] = []
-        for (name, (column, _)), flag in zip(columns.items(), self.flags, strict=True):
-            extras += [f"{name}[{i}]" for i in range(column.width)] + [f"{name} missing"] * flag
-        self.extras = tuple(extras)
+        super().__init__(columns)
         self.means = nn.ModuleList(MeanEntry(len(s.mean), c.width) for c, s in columns.values())
 
-    def forward(self, wires: Mapping[str, Tensor]) -> Part:
-        """Wires -> Part."""
-        parts = []
-        for name, mean, flag in zip(self.columns, self.means, self.flags, strict=True):
-            lengths = wires[f"{wire_name(name, '')}.lengths"]
-            parts.append(mean(wires[wire_name(name, "")], lengths))
-            if flag:
-                parts.append((lengths == 0).float().unsqueeze(-1))
-        return Part(extras=torch.cat(parts, dim=-1))
+    def pooled(self, number: int, entries: Tensor, lengths: Tensor) -> Tensor:
+        return cast(MeanEntry, self.means[number])(entries, lengths)  # type: ignore[no-any-return]
 
-    def onnx(self, g: Graph, wires: Mapping[str, str]) -> TwinPart:
-        """The same, in a graph."""
-        parts = []
-        for name, mean, flag in zip(self.columns, cast(Iterable[MeanEntry], self.means), self.flags, strict=True):
-            lengths = wires[f"{wire_name(name, '')}.lengths"]
-            parts.append(mean.onnx(g, wires[wire_name(name, "")], lengths))
-            if flag:
-                gone = g("Equal", g("Unsqueeze", lengths, g.constant([-1])), g.constant(0))
-                parts.append(g.cast(gone, np.float32))
-        return TwinPart(extras=g("Concat", *parts, axis=-1))
+    def onnx_pooled(self, g: Graph, number: int, entries: str, lengths: str) -> str:
+        return cast(MeanEntry, self.means[number]).onnx(g, entries, lengths)

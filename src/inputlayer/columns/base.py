@@ -173,6 +173,54 @@ class ColumnModule(nn.Module):
         raise NotImplementedError
 
 
+class PooledModule(ColumnModule):
+    """The trained half of columns whose cells, of any number of entries, are pooled to one vector each.
+
+    Extras are named ``x[0]``, ... and, where any cell was missing in training, ``x missing``, which is 1 where one is.
+    Subclasses bring `pooled` and its twin, which give zeros for a cell without entries.
+
+    Shape: wires (B, T, L, *entry) and their lengths (B, T) -> extras (B, T, E).
+    """
+
+    def __init__(self, columns: Mapping[str, tuple[Any, Any]]) -> None:
+        super().__init__()
+        self.wires = tuple(wire_name(name, "") for name in columns)
+        self.flags = tuple(state.missing > 0 for _, state in columns.values())
+        extras: list[str] = []
+        for (name, (column, _)), flag in zip(columns.items(), self.flags, strict=True):
+            extras += [f"{name}[{i}]" for i in range(column.width)] + [f"{name} missing"] * flag
+        self.extras = tuple(extras)
+
+    def pooled(self, number: int, entries: Tensor, lengths: Tensor) -> Tensor:
+        """Entries (B, T, L, *entry) and lengths (B, T) of column `number` -> (B, T, width)."""
+        raise NotImplementedError
+
+    def onnx_pooled(self, g: Graph, number: int, entries: str, lengths: str) -> str:
+        """The same, in a graph."""
+        raise NotImplementedError
+
+    def forward(self, wires: Mapping[str, Tensor]) -> Part:
+        """Wires -> Part."""
+        parts = []
+        for number, (wire, flag) in enumerate(zip(self.wires, self.flags, strict=True)):
+            lengths = wires[f"{wire}.lengths"]
+            parts.append(self.pooled(number, wires[wire], lengths))
+            if flag:
+                parts.append((lengths == 0).float().unsqueeze(-1))
+        return Part(extras=torch.cat(parts, dim=-1))
+
+    def onnx(self, g: Graph, wires: Mapping[str, str]) -> TwinPart:
+        """The same, in a graph."""
+        parts = []
+        for number, (wire, flag) in enumerate(zip(self.wires, self.flags, strict=True)):
+            lengths = wires[f"{wire}.lengths"]
+            parts.append(self.onnx_pooled(g, number, wires[wire], lengths))
+            if flag:
+                gone = g("Equal", g("Unsqueeze", lengths, g.constant([-1])), g.constant(0))
+                parts.append(g.cast(gone, np.float32))
+        return TwinPart(extras=g("Concat", *parts, axis=-1))
+
+
 @dataclass(frozen=True)
 class Example:
     """Cells for the contract tests of a kind.

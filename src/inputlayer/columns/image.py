@@ -18,6 +18,7 @@ from inputlayer.columns.base import (
     ColumnModule,
     Example,
     Part,
+    PooledModule,
     Ragged,
     State,
     TwinPart,
@@ -362,58 +363,36 @@ class ImageSteps(ColumnModule):
         return part
 
 
-class PooledImage(ColumnModule):
-    """One vector per cell from a stack of convolutions, the mean over its frames; zeros where there is no picture.
-
-    Extras are named ``x[0]``, ... and, where any was missing in training, ``x missing``.
-
-    Shape: wires (B, T, L, *entry) and their lengths (B, T) -> extras (B, T, E).
-    """
+class PooledImage(PooledModule):
+    """One vector per cell from a stack of convolutions, the mean over its frames."""
 
     def __init__(self, columns: Mapping[str, tuple[Image, ImageState]]) -> None:
-        super().__init__()
-        self.wires = [wire_name(name, "") for name in columns]
+        super().__init__(columns)
         self.heights = [s.size[0] if c.cell == "picture" else 0 for c, s in columns.values()]
-        self.flags = [state.missing > 0 for _, state in columns.values()]
-        extras: list[str] = []
-        for (name, (column, _)), flag in zip(columns.items(), self.flags, strict=True):
-            extras += [f"{name}[{i}]" for i in range(column.width)] + [f"{name} missing"] * flag
-        self.extras = tuple(extras)
         self.stacks = nn.ModuleList(_stack(column, state) for column, state in columns.values())
 
-    def forward(self, wires: Mapping[str, Tensor]) -> Part:
-        """Wires -> Part."""
-        parts = []
-        for name, height, flag, stack in zip(self.wires, self.heights, self.flags, self.stacks, strict=True):
-            pixels, lengths = wires[name], wires[f"{name}.lengths"]
-            if height:  # the rows are those of one picture, of which a batch without any holds too few
-                pixels = functional.pad(pixels, (0, 0, 0, 0, 0, height))[:, :, None, :height]
-            real = torch.arange(pixels.shape[2], device=pixels.device) < lengths.unsqueeze(-1)
-            seen = stack(pixels.flatten(0, 2)).unflatten(0, pixels.shape[:3]) * real.unsqueeze(-1)
-            parts.append(seen.sum(dim=2) / real.sum(dim=2).clamp_min(1).unsqueeze(-1))
-            if flag:
-                parts.append((lengths == 0).float().unsqueeze(-1))
-        return Part(extras=torch.cat(parts, dim=-1))
+    def pooled(self, number: int, entries: Tensor, lengths: Tensor) -> Tensor:
+        pixels, height = entries, self.heights[number]
+        if height:  # the rows are those of one picture, of which a batch without any holds too few
+            pixels = functional.pad(pixels, (0, 0, 0, 0, 0, height))[:, :, None, :height]
+        real = torch.arange(pixels.shape[2], device=pixels.device) < lengths.unsqueeze(-1)
+        seen = self.stacks[number](pixels.flatten(0, 2)).unflatten(0, pixels.shape[:3]) * real.unsqueeze(-1)
+        return seen.sum(dim=2) / real.sum(dim=2).clamp_min(1).unsqueeze(-1)  # type: ignore[no-any-return]
 
-    def onnx(self, g: Graph, wires: Mapping[str, str]) -> TwinPart:
-        """The same, in a graph."""
-        parts, two, stacks = [], g.constant([2]), cast(Iterable[Convolutions], self.stacks)
-        for name, height, flag, stack in zip(self.wires, self.heights, self.flags, stacks, strict=True):
-            pixels, lengths = wires[name], g("Unsqueeze", wires[f"{name}.lengths"], g.constant([-1]))
-            if height:
-                more = g("Concat", g("Shape", pixels, end=2), g.constant([height]), g("Shape", pixels, start=3), axis=0)
-                none = g("Expand", g.constant(np.zeros((1,) * 5, np.uint8)), more)
-                pixels = g("Slice", g("Concat", pixels, none, axis=2), g.constant([0]), g.constant([height]), two)
-                pixels = g("Unsqueeze", pixels, two)
-            count = g("Gather", g("Shape", pixels), g.constant(2), axis=0)
-            place = g("Range", g.constant(0), count, g.constant(1))
-            real = g.cast(g("Less", place, lengths), np.float32)
-            seen = g("Mul", _each(g, pixels, 3, stack), g("Unsqueeze", real, g.constant([-1])))
-            number = g("Max", g("ReduceSum", real, two, keepdims=1), g.constant(1.0))
-            parts.append(g("Div", g("ReduceSum", seen, two, keepdims=0), number))
-            if flag:
-                parts.append(g.cast(g("Equal", lengths, g.constant(0)), np.float32))
-        return TwinPart(extras=g("Concat", *parts, axis=-1))
+    def onnx_pooled(self, g: Graph, number: int, entries: str, lengths: str) -> str:
+        pixels, height, two = entries, self.heights[number], g.constant([2])
+        if height:
+            more = g("Concat", g("Shape", pixels, end=2), g.constant([height]), g("Shape", pixels, start=3), axis=0)
+            none = g("Expand", g.constant(np.zeros((1,) * 5, np.uint8)), more)
+            pixels = g("Slice", g("Concat", pixels, none, axis=2), g.constant([0]), g.constant([height]), two)
+            pixels = g("Unsqueeze", pixels, two)
+        count = g("Gather", g("Shape", pixels), g.constant(2), axis=0)
+        place = g("Range", g.constant(0), count, g.constant(1))
+        real = g.cast(g("Less", place, g("Unsqueeze", lengths, g.constant([-1]))), np.float32)
+        stack = cast(Convolutions, self.stacks[number])
+        seen = g("Mul", _each(g, pixels, 3, stack), g("Unsqueeze", real, g.constant([-1])))
+        frames = g("Max", g("ReduceSum", real, two, keepdims=1), g.constant(1.0))
+        return g("Div", g("ReduceSum", seen, two, keepdims=0), frames)
 
 
 def _stack(column: Image, state: ImageState) -> Convolutions:

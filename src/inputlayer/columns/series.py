@@ -17,6 +17,7 @@ from inputlayer.columns.base import (
     Example,
     Memory,
     Part,
+    PooledModule,
     Ragged,
     State,
     TwinPart,
@@ -105,52 +106,26 @@ class SeriesModule(ColumnModule):
         return TwinPart(*filled), after
 
 
-class PooledSeries(ColumnModule):
-    """One vector per cell: its gaps filled and marked, then `MeanEntry` over its steps; zeros for a missing cell.
-
-    Extras are named ``x[0]``, ... and, where any cell was missing in training, ``x missing``.
-
-    Shape: wires (B, T, L, channels) and their lengths (B, T) -> extras (B, T, E).
-    """
+class PooledSeries(PooledModule):
+    """One vector per cell: its gaps filled and marked, then `MeanEntry` over its steps."""
 
     def __init__(self, columns: Mapping[str, tuple[Series, SeriesState]]) -> None:
-        super().__init__()
-        self.columns = tuple(columns)
-        self.flags = tuple(state.missing > 0 for _, state in columns.values())
-        extras: list[str] = []
-        for (name, (column, _)), flag in zip(columns.items(), self.flags, strict=True):
-            extras += [f"{name}[{i}]" for i in range(column.width)] + [f"{name} missing"] * flag
-        self.extras = tuple(extras)
+        super().__init__(columns)
         self.fillings = nn.ModuleList(Filling(_gaps(n, c, s)) for n, (c, s) in columns.items())
         self.means = nn.ModuleList(MeanEntry(c.channels + sum(s.flags), c.width) for c, s in columns.values())
 
-    def forward(self, wires: Mapping[str, Tensor]) -> Part:
-        """Wires -> Part."""
-        parts = []
-        for name, filling, mean, flag in zip(self.columns, self.fillings, self.means, self.flags, strict=True):
-            cells, lengths = wires[wire_name(name, "")], wires[f"{wire_name(name, '')}.lengths"]
-            values, _, marks = filling(cells.flatten(0, 1))
-            steps = values if marks is None else torch.cat([values, marks], dim=-1)
-            parts.append(mean(steps.unflatten(0, cells.shape[:2]), lengths))
-            if flag:
-                parts.append((lengths == 0).float().unsqueeze(-1))
-        return Part(extras=torch.cat(parts, dim=-1))
+    def pooled(self, number: int, entries: Tensor, lengths: Tensor) -> Tensor:
+        values, _, marks = self.fillings[number](entries.flatten(0, 1))
+        steps = values if marks is None else torch.cat([values, marks], dim=-1)
+        return self.means[number](steps.unflatten(0, entries.shape[:2]), lengths)  # type: ignore[no-any-return]
 
-    def onnx(self, g: Graph, wires: Mapping[str, str]) -> TwinPart:
-        """The same, in a graph."""
-        parts = []
-        for i, (name, flag) in enumerate(zip(self.columns, self.flags, strict=True)):
-            cells, lengths = wires[wire_name(name, "")], wires[f"{wire_name(name, '')}.lengths"]
-            lead, entry = g("Shape", cells, end=2), g("Shape", cells, start=2)
-            flat = g("Reshape", cells, g("Concat", g.constant([-1]), entry, axis=0))
-            values, _, marks = cast(Filling, self.fillings[i]).onnx(g, flat)
-            steps = values if marks is None else g("Concat", values, marks, axis=-1)
-            shape = g("Concat", lead, g("Shape", steps, start=1), axis=0)
-            parts.append(cast(MeanEntry, self.means[i]).onnx(g, g("Reshape", steps, shape), lengths))
-            if flag:
-                gone = g("Equal", g("Unsqueeze", lengths, g.constant([-1])), g.constant(0))
-                parts.append(g.cast(gone, np.float32))
-        return TwinPart(extras=g("Concat", *parts, axis=-1))
+    def onnx_pooled(self, g: Graph, number: int, entries: str, lengths: str) -> str:
+        lead, entry = g("Shape", entries, end=2), g("Shape", entries, start=2)
+        flat = g("Reshape", entries, g("Concat", g.constant([-1]), entry, axis=0))
+        values, _, marks = cast(Filling, self.fillings[number]).onnx(g, flat)
+        steps = values if marks is None else g("Concat", values, marks, axis=-1)
+        shape = g("Concat", lead, g("Shape", steps, start=1), axis=0)
+        return cast(MeanEntry, self.means[number]).onnx(g, g("Reshape", steps, shape), lengths)
 
 
 @dataclass(frozen=True, kw_only=True)
