@@ -134,15 +134,16 @@ class _Writer:
         self.columns = {n: schema.columns[n] for n in schema.columns if targets or n in schema.inputs}
         self.names: dict[str, tuple[str, ...]] = {}
         self.slots: dict[str, Slot] = {}
-        self.flat: dict[str, list[np.ndarray]] = {}
-        self.lengths: dict[str, list[np.ndarray]] = {}
+        self.flat: dict[str, _Growing] = {}
+        self.lengths: dict[str, _Growing] = {}
         widths: dict[DType, int] = {}
         for name, column in self.columns.items():
             wires = column.wires(fitted.states[name])
             self.names[name] = tuple(wire_name(name, suffix) for suffix in wires)
             for full, wire in zip(self.names[name], wires.values(), strict=True):
                 if wire.ragged:
-                    self.flat[full], self.lengths[full] = [], []
+                    self.flat[full] = _Growing(np.zeros((0, *wire.shape), wire.dtype))
+                    self.lengths[full] = _Growing(np.zeros(0, np.int64))
                     continue
                 start = widths.get(wire.dtype, 0)
                 widths[wire.dtype] = start + int(np.prod(wire.shape, dtype=int))
@@ -196,8 +197,8 @@ class _Writer:
 
     def _place(self, name: str, array: np.ndarray | Ragged, rows: slice) -> None:
         if isinstance(array, Ragged):
-            self.flat[name].append(array.flat)
-            self.lengths[name].append(array.lengths)
+            self.flat[name].add(array.flat)
+            self.lengths[name].add(array.lengths)
             return
         slot = self.slots[name]
         self.packed[slot.dtype][rows, slot.start : slot.stop] = array.reshape(len(array), -1)
@@ -225,7 +226,7 @@ class _Writer:
         if self.context is not None:
             mark_context(rows, self.context, problems)
             warn_of_gap(rows, self.fitted.schema.sequence, self.fitted.clock)
-        ragged = {n: _joined(self.flat[n], self.lengths[n]) for n in self.flat}
+        ragged = {n: _ragged(self.flat[n].array, self.lengths[n].array) for n in self.flat}
         if moved is not None:
             ragged = {n: _gathered(r, moved) for n, r in ragged.items()}
         return Encoded(self.packed, self.slots, ragged, self.names, rows, self.raw, self.weight, self.receipt.receipt())
@@ -335,12 +336,25 @@ def _none_found(encoded: Encoded, fitted: Fitted, problems: Problems) -> None:
         )
 
 
-def _joined(flat: list[np.ndarray], lengths: list[np.ndarray]) -> Ragged:
-    counts = np.concatenate(lengths) if lengths else np.zeros(0, dtype=np.int64)
-    return Ragged(np.concatenate(flat), np.concatenate(([0], np.cumsum(counts))))
+class _Growing:
+    """An array that grows at its end, in place: the parts and the whole never stand in memory together."""
+
+    def __init__(self, empty: np.ndarray) -> None:
+        self.array = empty
+
+    def add(self, more: np.ndarray) -> None:
+        """Put `more` (n, *entry) behind what is there."""
+        before = len(self.array)
+        self.array.resize((before + len(more), *more.shape[1:]), refcheck=False)
+        self.array[before:] = more
+
+
+def _ragged(flat: np.ndarray, lengths: np.ndarray) -> Ragged:
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return Ragged(flat, offsets)
 
 
 def _gathered(ragged: Ragged, moved: np.ndarray) -> Ragged:
     lengths = ragged.lengths[moved]
-    flat = ragged.flat[ranges(ragged.offsets[:-1][moved], lengths)]
-    return Ragged(flat, np.concatenate(([0], np.cumsum(lengths))))
+    return _ragged(ragged.flat[ranges(ragged.offsets[:-1][moved], lengths)], lengths)
