@@ -81,12 +81,27 @@ def test_serving_loads_neither_torch_nor_polars(tmp_path: Path) -> None:
     code = (
         "import sys, inputlayer as il\n"
         "model = il.OnnxModel('model.onnx')\n"
-        "rows = {'temp': [1.0, None], 'wind': ['N', None], 'holiday': [True, 0], 'site': ['a', 'a']}\n"
+        "rows = {'temp': [1.0, None], 'wind': ['N', None], 'holiday': [True, None], 'site': ['a', 'a']}\n"
         "print(len(model.predict(rows | {'time': ['2024-01-01', '2024-01-02T03:00']})['label']))\n"
         "print([m for m in ('torch', 'polars', 'onnx', 'pandas', 'lightning') if m in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("1\n[]\n", "")
+
+
+def test_what_needs_more_says_so_where_only_serving_is_installed() -> None:
+    code = "import sys; sys.modules['polars'] = None; import inputlayer as il; il.OnnxModel; il.read"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    wanted = "MissingExtraError: inputlayer.read needs the package 'polars'. Install it with: pip install inputlayer"
+    assert done.stderr.splitlines()[-1] == f"inputlayer.errors.{wanted}"
+
+
+def test_one_row_by_itself_is_told_from_a_table(served: il.OnnxModel) -> None:
+    one = {"day": 1, "load": 2.5, "wind": "N"}
+    found = message(lambda: served.predict(one))
+    assert found == message(lambda: numbers_model().predict(one))
+    assert found == ["the table is one row by itself. Give a list of rows, if only of one: [row]"]
+    assert repr(served) == "OnnxModel(load from load, wind, day)"
 
 
 # -- every kind in every place ----------------------------------------------------------------------------------------
@@ -286,7 +301,7 @@ def good() -> dict[str, list[Any]]:
         "number": [1.0, None, 3.0, 4.5],
         "word": ["x", "y", None, ""],
         "code": [7, 8, None, 7],
-        "flag": ["yes", False, 1, None],
+        "flag": ["yes", "no", "1", None],
         "text": ["A b", None, "", "c!"],
         "when": ["2024-01-31T10:00", "2024-01-31 11:00:30.25", None, "2024-02-01"],
         "there": berlin,
@@ -311,7 +326,7 @@ BAD: dict[str, dict[str, Any]] = {
     "decimals for words": {"word": [1.5, 2.5, None, 1.5]},
     "words for whole numbers": {"code": ["a", "b", "c", "d"]},
     "bytes for words": {"word": [b"x", b"y", b"x", b"x"]},
-    "no flags": {"flag": ["yes", "maybe", 1, 7]},
+    "no flags": {"flag": ["yes", "maybe", "1", "7"]},
     "numbers for text": {"text": [1, 2, 3, 4]},
     "no UTF-8": {"text": [b"ok", b"\xff", None, b"\xfe"]},
     "milliseconds": {"when": [1_706_694_000_000, 1_706_697_600_000, None, 1_706_745_600_000]},

@@ -130,7 +130,14 @@ def __getattr__(name: str) -> Any:
         return import_module(f"inputlayer.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'inputlayer' has no attribute {name!r}")
-    value = getattr(import_module(f"inputlayer.{_HOME[name]}"), name)
+    try:
+        value = getattr(import_module(f"inputlayer.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:  # where only OnnxModel is served
+        if error.name is None or error.name.startswith("inputlayer"):
+            raise
+        from inputlayer.errors import MissingExtraError
+
+        raise MissingExtraError(error.name.partition(".")[0], "", f"inputlayer.{name}") from error
     globals()[name] = value
     return value
 

@@ -130,10 +130,11 @@ class ArtefactError(InputLayerError):
 
 
 class MissingExtraError(InputLayerError, ImportError):
-    """An optional package is needed and not installed."""
+    """A package is needed and not installed: an optional one, or any where there is only what serving takes."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs the package {package!r}. Install it with: pip install 'inputlayer[{extra}]'")
+        whole = f"'inputlayer[{extra}]'" if extra else "inputlayer"
+        super().__init__(f"{purpose} needs the package {package!r}. Install it with: pip install {whole}")
 
 
 def headed(problems: Sequence[Problem], head: str) -> str:

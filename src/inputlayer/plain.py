@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from inputlayer.errors import ArtefactError, Problem, shorten
+from inputlayer.errors import ArtefactError, Problem, TableError, shorten
 
 NAT = int(np.iinfo(np.int64).min)  # as in times.py, which loads polars
 
@@ -112,6 +112,15 @@ def key(cell: Any) -> Hashable | None:
     if isinstance(cell, str | int | date):  # also bool and datetime
         return cell
     return cell if isinstance(cell, float) and cell == cell else None
+
+
+def refuse_one_row(data: Mapping[str, Any], of: str) -> None:
+    """Raises TableError for a dict of several cells of which none is a list or an array: a row, given for a table."""
+    if len(data) > 1 and all(isinstance(cell, _SINGLE) for cell in data.values()):
+        raise TableError([Problem(f"{of} is one row by itself", remedy="Give a list of rows, if only of one: [row]")])
+
+
+_SINGLE = (str, bytes, int, float, date, NoneType, np.generic)
 
 
 def is_text(cells: Iterable[Any]) -> bool:

@@ -313,6 +313,7 @@ def _frame(data: Any) -> pl.DataFrame | pl.LazyFrame:
         data = data.reset_index() if data.index.name is not None or data.index.nlevels > 1 else data
         return _columns({str(name): data.iloc[:, i] for i, name in enumerate(data.columns)}, list(data.columns))
     if isinstance(data, Mapping):
+        plain.refuse_one_row(data, "the table")
         return _columns({str(name): values for name, values in data.items()}, list(data))
     if hasattr(data, "__arrow_c_stream__"):
         return pl.DataFrame(data)

@@ -14,9 +14,9 @@ from inputlayer.onnx.base import step_of, told_by
 from inputlayer.onnx.cells import Noted, taken
 from inputlayer.onnx.engine import OnnxEngine
 from inputlayer.onnx.feeds import TOLERANCE, Feeds, Sequences, apart, batches, collected, from_json
-from inputlayer.onnx.rows import Rows, read, settle
+from inputlayer.onnx.rows import Rows, by_names, read, settle
 from inputlayer.onnx.tables import cells_of
-from inputlayer.streaming import Stream
+from inputlayer.streaming import Stream, columns_read
 
 Predictions = dict[str, np.ndarray]
 
@@ -82,6 +82,12 @@ class OnnxModel:
         self._session = session(content, where, threads)
         self._outputs = [answer["name"] for answer in self.told["answers"]]
         self.self_test()
+
+    def __repr__(self) -> str:
+        """The columns that it reads, and the targets that it predicts."""
+        sequence = self.told["schema"]["sequence"]
+        names = columns_read(self.told["reads"], by_names(sequence), sequence.get("order"))
+        return f"OnnxModel({', '.join(self.told['targets'])} from {', '.join(names)})"
 
     def self_test(self) -> float:
         """Run the rows stored in the file, and compare with the answers stored beside them.

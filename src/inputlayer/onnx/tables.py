@@ -59,6 +59,7 @@ def columns(data: Any, of: str = "the table") -> dict[str, Any]:
     if home == "inputlayer" and hasattr(data, "frame"):
         return columns(data.frame())
     if isinstance(data, Mapping):
+        plain.refuse_one_row(data, of)
         return {str(name): values for name, values in data.items()}
     if isinstance(data, list | tuple) and data and all(isinstance(row, Mapping) for row in data):
         names = dict.fromkeys(name for row in data for name in row)
