@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -146,17 +146,29 @@ def test_a_bad_cell_is_refused_everywhere(case: str, made: dict[str, Both]) -> N
 
 
 MIXED: dict[str, tuple[str, Any, str]] = {
-    "a list among numbers": ("x", [1.0], r"is not a number \(row 11 = '\[1.0\]'"),
-    "a dict among numbers": ("x", {}, r"is not a number \(row 11 = '{}'"),
-    "a complex number among others": ("x", 1 + 2j, "is not a number"),
-    "bytes among numbers": ("x", b"1", r"is bytes, and other cells are not \(row 11 = b'1'\). Decode them first"),
-    "bytes among words": ("wind", b"N", "is bytes, and other cells are not"),
-    "bytes among texts": ("note", b"good", "is bytes, and other cells are not"),
-    "bytes among lists": ("snd", b"RIFF", "is bytes, and other cells are not"),
-    "bytes among vectors": ("vec", b"ab", "is bytes, and other cells are not"),
+    "text among numbers": ("x", "1", r"holds text among numbers \(row 11 = '1'\). A column is of one type: make these"),
+    "a list among numbers": ("x", [1.0], r"holds lists among numbers \(row 11 = \[1.0\]"),
+    "a dict among numbers": ("x", {}, r"holds dicts among numbers \(row 11 = {}"),
+    "a complex number among others": ("x", 1 + 2j, "holds complex among numbers"),
+    "a boolean among numbers": ("x", True, r"holds booleans among numbers \(row 11 = True"),
+    "a number among booleans": ("flag", 1, r"holds numbers among booleans \(row 11 = 1"),
+    "a number among words": ("wind", 1, r"holds numbers among text \(row 11 = 1"),
+    "a word among codes": ("code", "a", r"holds text among numbers \(row 11 = 'a'"),
+    "a number among texts": ("note", 3, "holds numbers among text"),
+    "bytes among numbers": ("x", b"1", r"holds bytes among numbers \(row 11 = b'1'\). Decode them first"),
+    "bytes among words": ("wind", b"N", "holds bytes among text"),
+    "bytes among texts": ("note", b"good", "holds bytes among text"),
+    "bytes among lists": ("snd", b"RIFF", "holds bytes among lists"),
+    "bytes among vectors": ("vec", b"ab", "holds bytes among lists"),
     "half a character among words": ("wind", "\ud800", r"holds half of a surrogate pair, .* \(row 11 = '.ud800'\)"),
     "an infinite one among numbers": ("x", np.inf, r"is infinite \(row 11 = inf\)"),
-    "a number among times": ("t", MILLISECONDS, r"is not a time \(row 11 = '?1704096000000'?\)"),
+    "a number among times": ("t", MILLISECONDS, r"holds numbers among times \(row 11 = 1704096000000\)"),
+    "text among times": ("t", "2024-01-01 05:00", r"holds text among times \(row 11 = '2024-01-01 05:00'\)"),
+    "a zone among times without": (
+        "t",
+        START.replace(tzinfo=UTC),
+        "holds times with a zone among times without a zone",
+    ),
 }
 
 

@@ -113,14 +113,52 @@ def test_concat_widens_types_and_fills_missing_columns() -> None:
         Table.concat([Table.of({"a": [[1.0]]}), Table.of({"a": ["x"]})])
 
 
-def test_cells_of_several_types_stay_readable() -> None:
-    table = Table.of({"a": [1, 2.5, None], "b": [1, "x", float("nan")], "c": [[1], [1.5], None], "d": [None, 1j, 2]})
+def test_cells_of_one_kind_are_made_one_type() -> None:
+    day, noon = dt.date(2024, 1, 1), dt.datetime(2024, 1, 1, 12)
+    table = Table.of(
+        {"a": [1, 2.5, None], "b": ["x", None, float("nan")], "c": [[1], [1.5], None], "d": [day, noon, None]}
+    )
     assert table.frame().to_dict(as_series=False) == {
         "a": [1.0, 2.5, None],
-        "b": ["1", "x", None],
+        "b": ["x", None, None],
         "c": [[1.0], [1.5], None],
-        "d": [None, "1j", "2"],
+        "d": [dt.datetime(2024, 1, 1), noon, None],
     }
+
+
+NOON = dt.datetime(2024, 1, 1, 12)
+MIXTURES = {
+    "numbers and text": (
+        [1, "x", 2.5],
+        r"holds text among numbers \(row 1 = 'x'\). A column is of one type: make these",
+    ),
+    "one of each": (["x", 1], r"holds numbers among text \(row 1 = 1\)"),
+    "three kinds": ([1, 2, "x", [1.0]], r"holds text and lists among numbers \(row 2 = 'x', row 3 = \[1.0\]\)"),
+    "booleans and numbers": ([0, True, 1], r"holds booleans among numbers \(row 1 = True\)"),
+    "NumPy's booleans": ([np.True_, 1.5, 2], r"holds booleans among numbers \(row 0 = "),
+    "after a missing one": ([None, float("nan"), "x", "y", 3], r"holds numbers among text \(row 4 = 3\)"),
+    "times and text": ([NOON, "2024-01-01", NOON], r"holds text among times \(row 1 = '2024-01-01'\)"),
+    "zones": (
+        [NOON.replace(tzinfo=dt.UTC), NOON, NOON],
+        r"holds times with a zone among times without a zone \(row 0 = ",
+    ),
+    "bytes": (["x", b"y"], r"holds bytes among text \(row 1 = b'y'\). Decode them first"),
+}
+
+
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_cells_of_several_kinds_are_refused(mixture: str) -> None:
+    cells, message = MIXTURES[mixture]
+    objects = np.empty(len(cells), object)
+    objects[:] = cells
+    for data in ({"a": cells}, [{"a": cell} for cell in cells], {"a": objects}):
+        with pytest.raises(TableError, match=f"column 'a': {message}"):
+            Table.of(data)
+
+
+def test_all_columns_of_several_kinds_are_named_at_once() -> None:
+    with pytest.raises(TableError, match=r"(?s)2 problems.*column 'a'.*column 'b'"):
+        Table.of([{"a": 1, "b": "x", "c": 1.0}, {"a": "x", "b": 1, "c": None}])
 
 
 def test_cells_of_arrays_keep_their_steps() -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from os import PathLike
 from types import NoneType
 from typing import Any
 
@@ -143,11 +145,54 @@ def torn(name: str, rows: Sequence[int], cells: Any) -> Problem:
     return Problem("holds half of a surrogate pair, which is no character", name, rows, shown, len(rows), remedy)
 
 
-def bytes_among_others(name: str, cells: Sequence[Any]) -> Problem:
-    """Says which cells of a column are bytes, where others are not: neither can be read as what the others are."""
-    rows = [row for row, cell in enumerate(cells) if isinstance(cell, bytes)]
-    shown, remedy = [cells[row] for row in rows[:5]], "Decode them first, as cell.decode() does."
-    return Problem("is bytes, and other cells are not", name, rows, shown, len(rows), remedy)
+# Whose cells can stand in one column, and what they are called; the first that a type fits counts.
+_FAMILIES: tuple[tuple[str, tuple[type, ...]], ...] = (
+    ("booleans", (bool, np.bool_)),
+    ("durations", (timedelta, np.timedelta64)),
+    ("numbers", (int, float, np.integer, np.floating)),
+    ("text", (str, PathLike)),
+    ("bytes", (bytes,)),
+    ("times", (date, np.datetime64)),
+    ("lists", (list, tuple, np.ndarray)),
+    ("dicts", (dict,)),
+)
+
+
+def refuse_mixture(name: str, cells: Sequence[Any]) -> None:
+    """Raises TableError if the cells of a column, None where missing, are of several kinds: numbers and text, say.
+
+    >>> refuse_mixture("a", [1, 2.5, None])
+    >>> refuse_mixture("a", [1, "x", 2.5])
+    Traceback (most recent call last):
+    ...
+    inputlayer.errors.TableError: column 'a': holds text among numbers (row 1 = 'x'). A column is of one type: \
+make these numbers too, or None where nothing is known
+    """
+    said = {kind: _family(kind) for kind in set(map(type, cells)) - {NoneType}}
+    if len(set(said.values())) < 2 and "times" not in said.values():
+        return
+    timed = set(said.values()) == {"times"}
+    if timed and all(issubclass(kind, datetime) for kind in said) and len({c.tzinfo for c in cells if c}) < 2:
+        return
+    families = [None if cell is None else _zone(cell) if timed else said[type(cell)] for cell in cells]
+    counts = Counter(family for family in families if family is not None)
+    if len(counts) < 2:
+        return
+    (most, _), *others = counts.most_common()
+    rows = [row for row, family in enumerate(families) if family not in (None, most)]
+    remedy = f"A column is of one type: make these {most} too, or None where nothing is known"
+    if others[0][0] == "bytes":
+        remedy = "Decode them first, as cell.decode() does"
+    what = f"holds {' and '.join(family for family, _ in others)} among {most}"
+    raise TableError([Problem(what, name, rows, [cells[row] for row in rows[:5]], len(rows), remedy)])
+
+
+def _family(kind: type) -> str:
+    return next((said for said, known in _FAMILIES if issubclass(kind, known)), kind.__name__)
+
+
+def _zone(cell: Any) -> str:
+    return f"times with{'out' if getattr(cell, 'tzinfo', None) is None else ''} a zone"
 
 
 _FIXED = frozenset([float, int, bool, str, bytes, NoneType, datetime, date])

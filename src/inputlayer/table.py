@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time
 from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
@@ -191,7 +192,8 @@ class Table:
 
         `data` is a Table, a path (then as `read`), a polars DataFrame or LazyFrame, a pandas DataFrame (a named index
         is a column), a pyarrow table or anything else with the Arrow stream interface, a dict of lists or arrays, or a
-        list of dicts. Raises `TableError` for anything else.
+        list of dicts. Raises `TableError` for anything else, and for lists of cells of several kinds, such as numbers
+        and text, which are not made one.
         """
         if isinstance(data, Table):
             return data
@@ -360,7 +362,7 @@ def _readable(name: str, values: Any) -> pl.Series:
         series = _typed(name, values)
         if series.dtype != pl.Object:
             return series
-    except UnicodeEncodeError:
+    except (UnicodeEncodeError, TableError):
         raise
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
         pass
@@ -383,13 +385,12 @@ def _typed(name: str, values: Any) -> pl.Series:
             coarse = array.dtype.kind == "M" and np.datetime_data(array.dtype)[0] not in ("D", "ms", "us", "ns")
             return pl.Series(name, array.astype("datetime64[ms]") if coarse else array)
     cells = [None if _is_missing(cell) else cell for cell in values]
+    plain.refuse_mixture(name, cells)
     first = next((cell for cell in cells if cell is not None), None)
     return _nested(name, cells) if isinstance(first, list | tuple | np.ndarray) else pl.Series(name, cells)
 
 
 def _nested(name: str, cells: list[Any]) -> pl.Series:
-    if any(isinstance(cell, bytes) for cell in cells):  # polars would make a list of their numbers
-        raise TableError([plain.bytes_among_others(name, cells)])
     lists = [cell.tolist() if isinstance(cell, np.ndarray) else cell for cell in cells]
     lists = [[one.tolist() if isinstance(one, np.ndarray) else one for one in cell] if cell else cell for cell in lists]
     series = pl.Series(name, lists)
@@ -408,12 +409,17 @@ def _with_decimals(dtype: Any) -> Any:
 
 
 def _mixed(name: str, cells: list[Any]) -> pl.Series:
-    """Cells of several types: numbers if all are, else text, so that the column's kind can name what does not fit."""
+    """Cells that polars takes for several types: numbers, times or, so that the column's kind can name it, text."""
+    plain.refuse_mixture(name, cells)
     if all(cell is None or isinstance(cell, int | float | np.number) for cell in cells):
         return pl.Series(name, [None if cell is None else float(cell) for cell in cells], dtype=pl.Float64)
-    if any(isinstance(cell, bytes) for cell in cells):
-        raise TableError([plain.bytes_among_others(name, cells)])
+    if all(cell is None or isinstance(cell, date) for cell in cells):
+        return pl.Series(name, [_instant(cell) for cell in cells])
     return pl.Series(name, [None if cell is None else str(cell) for cell in cells], dtype=pl.String)
+
+
+def _instant(cell: date | None) -> datetime | None:
+    return cell if cell is None or isinstance(cell, datetime) else datetime.combine(cell, time())
 
 
 def _no_text(name: str, values: Any) -> Problem:

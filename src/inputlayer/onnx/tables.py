@@ -74,7 +74,7 @@ def cells_of(name: str, values: Any) -> Cells:
     Raises
     ------
     TableError
-        If it is no list and no array, or holds bytes among other cells, or what is no character.
+        If it is no list and no array, or holds cells of several kinds, or what is no character.
     """
     cells = _cells(name, values)
     if cells.holds == "String" and not plain.is_text(cells.array):
@@ -151,8 +151,7 @@ def _from_list(name: str, cells: list[Any]) -> Cells:
     kinds = set(map(type, made)) - {type(None)}
     if kinds and kinds <= {float, int} and float in kinds:
         return Cells(np.array([np.nan if cell is None else cell for cell in made], np.float64))
-    if len(kinds) > 1 and bytes in kinds:
-        raise TableError([plain.bytes_among_others(name, made)])
+    plain.refuse_mixture(name, made)
     if len(kinds) > 1 and not any(kinds <= family for family in _FAMILIES):
         # Text, as a table makes of it, so that what does not fit is named.
         made = [cell if cell is None or isinstance(cell, str) else str(cell) for cell in made]
@@ -162,7 +161,7 @@ def _from_list(name: str, cells: list[Any]) -> Cells:
     return Cells(array)
 
 
-_FAMILIES = ({float, int, bool}, {list, tuple, np.ndarray}, {date, datetime, np.datetime64})
+_FAMILIES = ({float, int}, {list, tuple, np.ndarray}, {date, datetime, np.datetime64})
 _PLAIN = {str, int, bool, bytes, datetime, list, np.ndarray, type(None)}
 
 
