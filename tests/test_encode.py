@@ -244,6 +244,28 @@ def test_groups_schema_repr_says_what_was_chosen() -> None:
     assert repr(il.Cells()) == "Cells()"
 
 
+@pytest.mark.parametrize(
+    ("column", "cells"),
+    [
+        (il.Text(min_count=1), ["a b", None, "b c a", "", "c"]),
+        (il.Series(), [[1.0, 2.0], None, [float("nan"), 3.0, 1.0], [], [4.0]]),
+        (il.Audio(rate=1000, bands=4), [[0.5, 0.1] * 40, None, [0.2] * 50, [0.3] * 90, [0.1] * 70]),
+        (il.Image(), [[[1, 2]], None, [[3, 4]], [[5, 6]], [[7, 8]]]),
+    ],
+)
+def test_cells_of_many_entries_are_the_same_in_blocks_of_any_size(
+    column: Any, cells: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pl.DataFrame({"x": cells, "y": [float(i) for i in range(len(cells))]})
+    layer = il.InputLayer(il.Schema({"x": column, "y": il.Number()}, il.Cells(), target="y")).fit(table)
+    whole, blocks = layer.encoded(table), Table.blocks
+    monkeypatch.setattr(Table, "blocks", lambda self, names=None, rows=2: blocks(self, names, rows))
+    assert len(list(Table.of(table).blocks())) == 3
+    for found, wanted in zip(arrays(layer.encoded(table)), arrays(whole), strict=True):
+        assert found.dtype == wanted.dtype
+        np.testing.assert_array_equal(found, wanted)
+
+
 @pytest.mark.parametrize("sequence", [il.Windows("t", 3, by="site"), il.Groups("site", order="t")])
 @pytest.mark.parametrize(
     ("column", "cells", "other"),
