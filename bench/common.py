@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +25,9 @@ PEERS = ROOT / "bench" / ".venv-peers" / "bin" / "python"
 CHANNELS = ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")
 TRAIN, LOOK_BACK, HORIZON, BATCH, UNITS = 8640, 96, 24, 64, 64
 THREADS = int(os.environ.get("BENCH_THREADS", "2"))
+FILES = "BENCH_FILES"  # the folder of files that were made for the processes that are measured
+
+Report = Callable[[dict[str, list[dict[str, Any]]]], str]
 
 
 class System(NamedTuple):
@@ -95,7 +99,7 @@ class Stopwatch:
         return {"rate": rate, "per_cpu": per_cpu, "laps": self.laps, **({"note": note} if note else {})}
 
 
-def main(script: str, systems: Sequence[System], report: Callable[[dict[str, list[dict[str, Any]]]], str]) -> None:
+def main(script: str, systems: Sequence[System], report: Report) -> None:
     """Run one system, where the command line names it; otherwise all of them in turn, and print the report.
 
     ``--rounds 2``: how often; ``--only TEXT``: systems whose name holds the text.
@@ -116,6 +120,20 @@ def main(script: str, systems: Sequence[System], report: Callable[[dict[str, lis
     print(report(found))
     busy = f" Load average before the first run: {load:.1f}." if load > 0.5 else ""
     print(f"\n{machine()}{busy}\n")
+
+
+def main_on_files(
+    script: str, systems: Sequence[System], report: Report, write: Callable[[int], None], sizes: Sequence[int]
+) -> None:
+    """`main` for systems that read files: a folder of them, whose name FILES has, is there while it runs."""
+    if FILES in os.environ:  # one of the processes that are measured
+        main(script, systems, report)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[FILES] = folder
+        for size in sizes:
+            write(size)
+        main(script, systems, report)
 
 
 def in_new_process(script: str, system: System) -> dict[str, Any]:

@@ -17,19 +17,17 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import THREADS, System, main, table
+from common import FILES, THREADS, System, main_on_files, table
 
 MB = 1e6
 NUMBERS, LOOK_BACK, HORIZON = 8, 336, 24
 SMALL, LARGE, HUGE = 10_000, 1_000_000, 4_000_000
-FILES = "BENCH_MEMORY_FILES"  # the folder of the files, for the processes that are measured
 STEPS = 60
 # stride -> what is said of it
 WAYS = {256: "a window every 256 rows, one epoch", 1: f"a window every row, {STEPS} batches"}
@@ -139,16 +137,5 @@ def report(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     )
 
 
-def run() -> None:
-    if FILES in os.environ:  # one of the processes that are measured
-        main(__file__, SYSTEMS, report)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ[FILES] = folder
-        for rows in (SMALL, LARGE, HUGE):
-            write(rows)
-        main(__file__, SYSTEMS, report)
-
-
 if __name__ == "__main__":
-    run()
+    main_on_files(__file__, SYSTEMS, report, write, (SMALL, LARGE, HUGE))

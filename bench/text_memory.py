@@ -9,15 +9,14 @@ bytes a token; with where each sentence starts, its length and its number, 8 byt
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import THREADS, System, main, review_sentences, table
-from memory import FILES, MB, peak
+from common import FILES, THREADS, System, main_on_files, review_sentences, table
+from memory import MB, peak
 
 SIZES = (50_000, 200_000, 800_000)
 
@@ -74,16 +73,5 @@ def report(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     return "## Memory of text\n\n" + table(heads, rows)
 
 
-def run() -> None:
-    if FILES in os.environ:  # one of the processes that are measured
-        main(__file__, SYSTEMS, report)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ[FILES] = folder
-        for count in SIZES:
-            write(count)
-        main(__file__, SYSTEMS, report)
-
-
 if __name__ == "__main__":
-    run()
+    main_on_files(__file__, SYSTEMS, report, write, SIZES)
