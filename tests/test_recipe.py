@@ -166,7 +166,7 @@ def test_few_sequences_of_numbers_get_noise() -> None:
     frame, schema = classes(FEW - 2)
     made = il.recipe("classify", frame, schema)
     assert kinds(made) == ["noise"]
-    assert made.body_spec == {"kind": "lstm", "units": 64, "bidirectional": True, "dropout": 0.3, "reduce": "mean"}
+    assert made.body_spec == {"kind": "lstm", "units": 64, "bidirectional": True, "dropout": 0.4, "reduce": "max"}
     assert made.training["weight_decay"] == CHOICES["few"]["decay"]
     many = il.recipe("classify", *classes(FEW))
     assert kinds(many) == []
@@ -234,7 +234,7 @@ def test_the_written_rules_hold_the_constants() -> None:
         f"LSTM of {long['units']} units, behind Seasonal {seasonal['units']}; Segments",
         f"a look-back of {SEASONS} days or more Seasonal(day)",
         f"LSTM of {short['units']} units behind",
-        f"LSTM of {many['units']} units, the mean",
+        f"LSTM of {many['units']} units, the maximum",
         f"Of fewer than {FEW:,} sequences: Noise of {few['noise']} on the numbers, and weight decay of {few['decay']}.",
         f"LSTM of {text['units']} units, half",
         f"make {short['steps']:,} steps of the optimiser ({long['steps']:,} for a long horizon, {seasonal['steps']} "
