@@ -197,8 +197,45 @@ def test_dates_of_other_formats_are_read(tmp_path: Path, form: str, days: int, r
 
 
 def test_groups_that_are_asked_for_are_given() -> None:
-    table = {"id": [1, 1, 2, 2] * 3, "x": [0.5, 1.0, 2.5] * 4, "label": ["a", "b"] * 6}
+    table = {"id": [1, 1, 2, 2] * 3, "x": [0.5, 1.0, 2.5] * 4, "label": ["a", "a", "b", "b"] * 3}
     assert il.infer(table, "label", by="id").sequence == il.Groups("id")
+
+
+def test_a_target_that_changes_within_a_group_is_one_for_each_row() -> None:
+    table = {"id": ["p", "p", "q", "q"] * 3, "x": [0.5, 1.0, 2.5] * 4, "alarm": ["no", "yes", "no", None] * 3}
+    schema = il.infer(table, "alarm", by="id")
+    assert schema.sequence == il.Groups("id", per_step=True)
+    assert "'alarm' changes within one, so every row has its own" in schema.reasons["sequence"]
+    il.InputLayer(schema).fit(table).encode(table)
+
+
+def test_a_target_with_one_value_in_each_series_is_one_for_each_group() -> None:
+    times = [datetime(2024, 1, 1) + timedelta(hours=hour) for hour in range(4)] * 3
+    ids, verdicts = [i for i in "pqr" for _ in range(4)], [v for v in ("good", "bad", "good") for _ in range(4)]
+    table = {"id": ids, "time": times, "x": [i / 7 for i in range(12)], "verdict": verdicts}
+    schema = il.infer(table, "verdict", by="id")
+    assert schema.sequence == il.Groups("id", "time")
+    assert schema.reasons["sequence"].startswith("all rows of one id are a sequence; which has one value to predict")
+    assert list(schema.columns) == ["time", "x", "verdict"]
+    assert schema.reasons["id"].startswith("left out: it names the group")
+    asked = il.infer(table, "verdict", by="id", length=2)
+    assert asked.sequence == il.Windows("time", 2, by="id")
+
+
+def test_a_look_back_that_is_guessed_fits_the_longest_series() -> None:
+    times = [datetime(2024, 1, 1) + timedelta(hours=hour) for hour in range(60)] * 40
+    table = {"id": [i for i in range(40) for _ in range(60)], "time": times, "x": [i / 7 for i in range(2400)]}
+    schema = il.infer(table, "x", by="id")
+    assert schema.sequence == il.Windows("time", 6, by="id")
+    assert "a tenth of the longest series" in schema.reasons["sequence"]
+
+
+def test_a_counter_is_one_when_rows_were_drawn_by_chance_too() -> None:
+    rows = [i for i in range(100) if i % 5 not in (1, 3)]  # three fifths, as `init` looks at
+    table = {"id": rows, "age": [(7 * i) % 60 + 18 for i in rows], "x": [i / 7 for i in rows]}
+    schema = il.infer(table, "x")
+    assert schema.reasons["id"] == "left out: it counts the rows"
+    assert list(schema.columns) == ["age", "x"]
 
 
 def test_a_draft_names_the_kinds_of_text_and_lists(tmp_path: Path) -> None:

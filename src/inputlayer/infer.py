@@ -175,7 +175,7 @@ def _number(real: pl.Series, *, is_target: bool) -> Guess:
     if real.dtype.is_integer():
         if distinct <= 2 and set(real.unique().to_list()) <= {0, 1}:
             return Guess(Flag(), "only 0 and 1")
-        if distinct == len(real) and len(real) > 2 and (real.diff().drop_nulls() == 1).all():
+        if len(real) > 2 and _counts(real):
             return Guess(None, _COUNTER)
         if is_target and distinct <= min(20, len(real) // 10):
             return Guess(Category(), f"a target of {distinct} whole numbers, taken for classes")
@@ -186,6 +186,12 @@ def _number(real: pl.Series, *, is_target: bool) -> Guess:
     if distinct == 1:
         return Guess(None, f"left out: always {real[0]!r}")
     return Guess(Number(), "numbers")
+
+
+def _counts(real: pl.Series) -> bool:
+    """Whether whole numbers rise with every row and leave out less than half, as those of rows drawn by chance do."""
+    rises = real.cast(pl.Int64, strict=False).diff().drop_nulls()
+    return len(rises) == len(real) - 1 and bool((rises > 0).all()) and int(rises.sum()) < 2 * len(real)
 
 
 def _sentinels(real: pl.Series) -> list[float]:
@@ -299,31 +305,45 @@ def _sequence(
     cells = [n for k in _STEPS for n, g in guesses.items() if isinstance(g.column, k) and n not in targets]
     if cells and length is None and horizon is None and (alone or isinstance(guesses[cells[0]].column, Series)):
         return Cells(steps=cells[0]), f"each row is a sample, whose steps are in {cells[0]!r}"
-    if order is None and by is not None:
-        return Groups(by), f"all rows of one {', '.join(as_names(by))} are a sequence, as asked"
+    asked = length is not None or horizon is not None
+    changing = [] if by is None else _changing(frame, targets, as_names(by))
+    if by is not None and (order is None or not (changing or asked)):
+        every = [f"{shorten(n)} changes within one, so every row has its own" for n in changing]
+        what = every[0] if every else "which has one value to predict"
+        name = ", ".join(as_names(by))
+        return Groups(by, order, per_step=bool(changing)), f"all rows of one {name} are a sequence; {what}"
     if order is None:
         return Cells(), "no column orders the rows, so each one is a sample of its own"
     if length is None:
-        length, step = _length(frame[order], guesses[order].column)
+        series = frame.group_by(list(as_names(by))).len()["len"] if by is not None else [frame.height]
+        length, step = _length(frame[order], guesses[order].column, max(series))
         reason = f"windows of {length} rows, {step}"
     else:
         reason = f"windows of {length} rows, as asked"
     return Windows(order, length, 1 if horizon is None else horizon, by=by), reason
 
 
-def _length(values: pl.Series, kind: Column | None) -> tuple[int, str]:
+def _changing(frame: pl.DataFrame, targets: tuple[str, ...], by: tuple[str, ...]) -> list[str]:
+    """The targets that have several values in one series."""
+    several = frame.group_by(list(by)).agg(pl.col(targets).drop_nulls().n_unique() > 1)
+    return [name for name in targets if several[name].any()]
+
+
+def _length(values: pl.Series, kind: Column | None, rows: int) -> tuple[int, str]:
+    """A look-back, and why; `rows`: of the longest series."""
+    tenth = "a tenth of the rows" if rows == len(values) else "a tenth of the longest series"
     if values.dtype == pl.String and isinstance(kind, Timestamp):
         times = pl.Series(kind.accept(values, Where("", 0, Problems())).utc)
         values = times.replace(NAT, None).cast(pl.Datetime("us"))
     if not values.dtype.is_temporal():
-        return max(1, min(96, len(values) // 10)), "for want of a clock"
+        return max(1, min(96, rows // 10)), "for want of a clock"
     gaps = values.unique().sort().cast(pl.Datetime("us")).diff().drop_nulls().dt.total_seconds()
     step = float(gaps.median() or 0)  # type: ignore[arg-type]  # a median of whole numbers is a number
     name = "day" if step >= 86_400 else "hour" if step >= 3600 else "minute"
-    most = max(1, len(values) // 10)
+    most = max(1, rows // 10)
     reason = {"day": "a month of days", "hour": "a week of hours", "minute": "an hour of minutes"}[name]
     length = _LENGTHS[name]
-    return (length, reason) if length <= most else (most, "a tenth of the rows")
+    return (length, reason) if length <= most else (most, tenth)
 
 
 def _kept(
@@ -335,6 +355,9 @@ def _kept(
     for name, guess in guesses.items():
         column = guess.column
         if column is None or (name in by and isinstance(column, Number)):
+            continue
+        if name in by and isinstance(sequence, Groups):
+            guesses[name] = Guess(None, "left out: it names the group, and the name of a new one says nothing")
             continue
         if by and name not in targets and not (isinstance(column, Timestamp) or frame[name].dtype.is_nested()):
             each = frame.group_by(by).agg(_distinct=pl.col(name).drop_nulls().n_unique())["_distinct"]
