@@ -351,7 +351,8 @@ def test_resume_is_refused_where_something_differs(tmp_path: Path) -> None:
     network = FakeNetwork(units=5)
     before = state(network)
     differs = (
-        r"fingerprint was 'a', is 'b'; lr was 0.01, is 0.5; threads was 1, is 2; training batches was 5, is 6; weight"
+        r"the training rows, or what is done to them, are not the same; lr was 0.01, is 0.5; "
+        r"threads was 1, is 2; training batches was 5, is 6; weight"
     )
     torch.set_num_threads(2)
     try:

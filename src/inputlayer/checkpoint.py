@@ -70,7 +70,9 @@ class Checkpoint:
         """Raise `InputLayerError` naming all that differs between then and now."""
         then = self.circumstances
         differs = [
-            f"{name} was {shorten(then.get(name))}, is {shorten(now.get(name))}"
+            "the training rows, or what is done to them, are not the same"
+            if name == "fingerprint"
+            else f"{name} was {shorten(then.get(name))}, is {shorten(now.get(name))}"
             for name in sorted({*then, *now})
             if then.get(name) != now.get(name)
         ]
