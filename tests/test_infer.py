@@ -242,7 +242,8 @@ def test_a_draft_names_the_kinds_of_text_and_lists(tmp_path: Path) -> None:
     path = tmp_path / "notes.parquet"
     rows = [{"note": f"the {i}. film was good", "x": [0.5, 1.0], "label": "ab"[i % 2]} for i in range(60)]
     pl.DataFrame(rows).write_parquet(path)
-    text = draft(path, "label", folder=tmp_path)
+    text = draft(path, "label", file=tmp_path / "notes.toml")
+    assert "inputlayer train notes.toml" in text
     assert 'note = { kind = "text" }' in text
     assert 'x = { kind = "vector" }' in text
     assert 'steps = "note"' in text

@@ -274,7 +274,7 @@ def table(count: int = 100) -> dict[str, list[Any]]:
 
 def drafted(folder: Path, rows: dict[str, list[Any]], target: str = "load", **options: Any) -> str:
     pl.DataFrame(rows).write_csv(folder / "load.csv")
-    return draft(folder / "load.csv", target, folder=folder, **options)
+    return draft(folder / "load.csv", target, file=folder / "project.toml", **options)
 
 
 def test_draft_is_a_project_with_reasons(tmp_path: Path) -> None:

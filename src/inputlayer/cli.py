@@ -142,8 +142,8 @@ def init(
 
     if output is not None and output.exists():
         fail(f"{output} is there already. Give another --output, or delete it.")
-    folder = Path() if output is None else output.parent
-    text = draft(data, target, length=length, horizon=horizon, order=order, by=by, folder=folder)
+    file = output or Path("project.toml")
+    text = draft(data, target, length=length, horizon=horizon, order=order, by=by, file=file)
     if output is None:
         typer.echo(text, nl=False)
     else:

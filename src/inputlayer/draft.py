@@ -29,7 +29,7 @@ def draft(
     horizon: int | None = None,
     order: str | None = None,
     by: str | Sequence[str] | None = None,
-    folder: Path = Path(),
+    file: Path = Path("project.toml"),
 ) -> str:
     """The text of a project's file for the table at `path`, to be edited.
 
@@ -41,8 +41,8 @@ def draft(
     ----------
     target, length, horizon, order, by
         As for `il.infer`.
-    folder
-        Where the file will lie; its paths count from there.
+    file
+        Where the text will be written; its paths count from that folder.
 
     Raises
     ------
@@ -55,10 +55,10 @@ def draft(
     whole = infer(table, wanted, **asked)
     train, _, _ = split(table, whole, **_PARTS)
     schema = infer(train, wanted, **asked)
-    relative = Path(os.path.relpath(path, folder)).as_posix()
+    relative = Path(os.path.relpath(path, file.parent)).as_posix()
     rows = f"{table.height:,} rows; what is guessed here was guessed from the {train.height:,} training rows alone."
     made = recipe(task_of(schema), train, schema)
-    return made.to_toml(relative, _PARTS, _comments(schema, f"{Path(path).name}: {rows}"))
+    return made.to_toml(relative, _PARTS, _comments(schema, f"{Path(path).name}: {rows}", file.name))
 
 
 def _one_or_all(names: str | Sequence[str] | None) -> Any:
@@ -68,13 +68,13 @@ def _one_or_all(names: str | Sequence[str] | None) -> Any:
     return names[0] if len(names) == 1 else tuple(names) or None
 
 
-def _comments(schema: Schema, first: str) -> Mapping[str, str]:
+def _comments(schema: Schema, first: str, name: str) -> Mapping[str, str]:
     reasons = schema.reasons
     left = [f"{n}: {_why_left(schema, n, why)}" for n, why in reasons.items() if n not in (*schema.columns, "sequence")]
     windows = isinstance(schema.sequence, Windows)
     return {
         **_WHY,
-        "": f"{first}\nCorrect what is wrong, then: inputlayer train project.toml",
+        "": f"{first}\nCorrect what is wrong, then: inputlayer train {name}",
         "data.path": "counts from the folder of this file",
         "columns": "Each column's kind, and why. Options are those of il.Number(...), il.Category(...) and so on:\n"
         'load = { kind = "number", fill = "forward", sentinels = [-9999] } or { kind = "flag", role = "known" }',
