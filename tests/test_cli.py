@@ -318,6 +318,8 @@ def test_bad_model_file(trained: Path, here: Path) -> None:
     Path("cut.safetensors").write_bytes(whole[:-100])
     assert "cut.safetensors is truncated" in failed("predict", "cut.safetensors", "load.csv")
     assert "load.csv is not an artefact" in failed("predict", "load.csv", "load.csv")
+    Path("plan.toml").touch()
+    assert "plan.toml is a project, and a model is needed" in failed("evaluate", "plan.toml")
     assert "there is no file 'nothing'" in failed("predict", "nothing", "load.csv")
     Path("empty").mkdir()
     assert "there is no model in empty" in failed("predict", "empty", "load.csv")

@@ -95,7 +95,7 @@ EXAMPLES: dict[str, tuple[str, Any, il.Schema]] = {
         (95, timedelta(hours=1), 12, "12 steps become one, a part of the day's 24 rows: 8 to remember"),
         (96, timedelta(minutes=15), 24, "24 steps become one, a part of the day's 96 rows"),
         (30, timedelta(days=1), 7, "7 steps become one, a week of days, 7 rows: 5 to remember"),
-        (56, timedelta(hours=5), 4, "No clock says how long a day is: 14 patches or so of 4 steps each."),
+        (56, timedelta(hours=5), 4, "No day is a fixed number of rows here: 14 patches or so of 4 steps each."),
     ],
 )
 def test_a_patch_is_a_part_of_a_day(length: int, step: timedelta, size: int, reason: str) -> None:

@@ -364,6 +364,8 @@ def _read(path: str, model: Path) -> Any:
 def _load(path: Path) -> Model:
     from inputlayer.model import load
 
+    if path.suffix == ".toml" and path.is_file():
+        fail(f"{path} is a project, and a model is needed. Train it: inputlayer train {path}, and give its runs/NAME")
     return load(path)
 
 

@@ -372,7 +372,7 @@ def _patch(facts: _Facts) -> tuple[int, str]:
     length = facts.length
     if facts.day is None:
         size = length // UNTIMED_PATCHES
-        return size, f"No clock says how long a day is: {UNTIMED_PATCHES} patches or so of {size} steps each."
+        return size, f"No day is a fixed number of rows here: {UNTIMED_PATCHES} patches or so of {size} steps each."
     most = length // PATCHES
     size = max((d for d in range(1, most + 1) if facts.day % d == 0), default=1)
     whole = (
