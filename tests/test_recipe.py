@@ -166,7 +166,7 @@ def test_few_sequences_of_numbers_get_noise() -> None:
     frame, schema = classes(FEW - 2)
     made = il.recipe("classify", frame, schema)
     assert kinds(made) == ["noise"]
-    assert made.body_spec == {"kind": "lstm", "units": 64, "bidirectional": True, "dropout": 0.4, "reduce": "max"}
+    assert made.body_spec == {"kind": "lstm", "units": 64, "bidirectional": True, "dropout": 0.1, "reduce": "max"}
     assert made.training["weight_decay"] == CHOICES["few"]["decay"]
     many = il.recipe("classify", *classes(FEW))
     assert kinds(many) == []

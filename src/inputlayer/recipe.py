@@ -36,7 +36,7 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
     "seasonal": {"units": 32, "loss": "mae", "code": 8, "batch": 64, "lr": 1e-3, "steps": 300},
     "short": {"units": 64, "dropout": 0.5, "batch": 64, "lr": 1e-3, "steps": 1_000},
     # Classes and numbers of whole sequences: fewer than FEW of them, or more.
-    "few": {"units": 64, "dropout": 0.4, "noise": 1.0, "decay": 0.3, "batch": 16, "lr": 2e-3, "steps": 2_000},
+    "few": {"units": 64, "dropout": 0.1, "noise": 1.0, "decay": 0.3, "batch": 16, "lr": 2e-3, "steps": 2_000},
     "many": {"units": 64, "dropout": 0.3, "batch": 32, "lr": 1e-3, "steps": 1_500},
     "text": {"units": 64, "dropout": 0.5, "batch": 32, "lr": 1e-3, "steps": 800},
 }
