@@ -61,6 +61,8 @@ class Model:
     >>> train, valid, test = il.split(table, schema)
     >>> model = il.Model(il.InputLayer(schema), il.LSTM(units=4))
     >>> history = model.fit(train, valid, epochs=2)
+    >>> model
+    <Model: load; Windows(order='day', length=14, horizon=2); LSTM; Regression; trained>
     >>> model.predict(table)["day"].to_list()
     [60, 61]
     """
@@ -80,6 +82,12 @@ class Model:
         self.history: History | None = None
         self.seen: tuple[Receipt, ...] = ()
         self.trained = False
+
+    def __repr__(self) -> str:
+        schema, network = self.layer.schema, self.network
+        parts = [", ".join(schema.columns), repr(schema.sequence)]
+        parts += [type(part).__name__ for part in (*self.layer.stages, network.body, network.head)]
+        return f"<Model: {'; '.join(parts)}; {'trained' if self.trained else 'not trained'}>"
 
     @property
     def layer(self) -> InputLayer:
