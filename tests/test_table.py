@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import tempfile
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -363,3 +364,10 @@ def test_half_a_surrogate_pair_is_named_with_its_column_and_row():
     assert "column 'a': holds half of a surrogate pair, which is no character (row 1 = 'x\\ud800y')" in str(
         caught.value
     )
+
+
+def test_hours_that_a_zone_leaves_out_are_read_as_text() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    cells = [dt.datetime(2024, 3, 31, hour, tzinfo=berlin) for hour in (1, 2)]
+    frame = Table.of({"t": cells}).frame()
+    assert frame["t"].to_list() == ["2024-03-31 01:00:00+01:00", "2024-03-31 02:00:00+01:00"]

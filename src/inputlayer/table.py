@@ -7,6 +7,7 @@ null at the door), text is always String, so a kind of column sees the same cell
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from functools import cached_property, reduce
@@ -414,12 +415,10 @@ def _mixed(name: str, cells: list[Any]) -> pl.Series:
     if all(cell is None or isinstance(cell, int | float | np.number) for cell in cells):
         return pl.Series(name, [None if cell is None else float(cell) for cell in cells], dtype=pl.Float64)
     if all(cell is None or isinstance(cell, date) for cell in cells):
-        return pl.Series(name, [_instant(cell) for cell in cells])
+        # Not of a zone that polars does not know, nor an hour that a zone leaves out: these are read as text.
+        with suppress(ValueError, pl.exceptions.PolarsError):
+            return pl.Series(name, [datetime.combine(cell, time()) if type(cell) is date else cell for cell in cells])
     return pl.Series(name, [None if cell is None else str(cell) for cell in cells], dtype=pl.String)
-
-
-def _instant(cell: date | None) -> datetime | None:
-    return cell if cell is None or isinstance(cell, datetime) else datetime.combine(cell, time())
 
 
 def _no_text(name: str, values: Any) -> Problem:
