@@ -34,9 +34,9 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
     "long": {"units": 128, "loss": "huber", "code": 8, "batch": 64, "lr": 1e-3, "steps": 400},
     # The same behind Seasonal: what is left of a window is small, and soon learnt.
     "seasonal": {"units": 32, "loss": "mae", "code": 8, "batch": 64, "lr": 1e-3, "steps": 300},
-    "short": {"units": 128, "dropout": 0.5, "decay": 0.3, "batch": 64, "lr": 1e-3, "steps": 1_000},
+    "short": {"units": 64, "dropout": 0.5, "batch": 64, "lr": 1e-3, "steps": 1_000},
     # Classes and numbers of whole sequences: fewer than FEW of them, or more.
-    "few": {"units": 64, "dropout": 0.1, "noise": 1.0, "decay": 0.3, "batch": 16, "lr": 2e-3, "steps": 4_000},
+    "few": {"units": 64, "dropout": 0.1, "noise": 1.0, "decay": 0.3, "batch": 16, "lr": 2e-3, "steps": 2_000},
     "many": {"units": 64, "dropout": 0.3, "batch": 32, "lr": 1e-3, "steps": 1_500},
     "text": {"units": 64, "dropout": 0.5, "batch": 32, "lr": 1e-3, "steps": 800},
 }
@@ -49,7 +49,7 @@ FEW = 1_000  # sequences below which noise and weight decay keep them from being
 PATCHES = 4  # that a look-back holds at least
 SEASONS = 14  # that a look-back holds at least, for their mean to be a level and a season worth taking off
 UNTIMED_PATCHES = 14  # that a look-back is cut into where no clock says how long a day is
-EPOCHS = (3, 240)  # at least, at most
+EPOCHS = (3, 120)  # at least, at most
 PATIENCE = 10
 WINDOWS, SEQUENCES = 30, 20  # fewer to train on are refused
 _DAY = 86_400_000_000  # microseconds
@@ -145,13 +145,13 @@ def recipe(task: str, table: Any, schema: Schema) -> Recipe:
       that the look-back holds 4 times (without a clock, a 14th of the look-back), if that is 2 steps or more; an
       LSTM of 128 units, behind Seasonal 32; Segments as long as a patch; the Huber loss, behind Seasonal absolute
       error: neither is ruled by a few wild days.
-    - A shorter forecast: an LSTM of 128 units behind all columns at once, half of its state dropped in training, and
-      weight decay of 0.3; squared error.
+    - A shorter forecast: an LSTM of 64 units behind all columns at once, half of its state dropped in training; squared
+      error.
     - A class or a number of whole sequences: a two-way LSTM of 64 units, the maximum over its steps. Of fewer than
       1,000 sequences: Noise of 1.0 on the numbers, and weight decay of 0.3.
     - Texts: a two-way LSTM of 64 units, half of whose state is dropped, the maximum over its steps.
-    - Epochs: as many as make 1,000 steps of the optimiser (400 for a long horizon, 300 behind Seasonal, 4,000 for few
-      sequences, 1,500 for many sequences, 800 for texts), from 3 to 240. A validation table may end it earlier, after
+    - Epochs: as many as make 1,000 steps of the optimiser (400 for a long horizon, 300 behind Seasonal, 2,000 for few
+      sequences, 1,500 for many sequences, 800 for texts), from 3 to 120. A validation table may end it earlier, after
       10 epochs without a lower loss.
 
     Examples
@@ -161,7 +161,7 @@ def recipe(task: str, table: Any, schema: Schema) -> Recipe:
     >>> schema = il.Schema({"load": il.Number()}, il.Windows("day", length=28, horizon=14), target="load")
     >>> made = il.recipe("forecast", table, schema)
     >>> [stage["kind"] for stage in made.stages], made.training["epochs"]
-    (['instance_norm', 'patch'], 134)
+    (['instance_norm', 'patch'], 120)
     >>> made.reasons["body.units"]
     'for a horizon of 12 steps or more'
     """
