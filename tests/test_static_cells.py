@@ -54,15 +54,20 @@ def drawn(sequence: Any, column: Any, table: Any) -> il.Model:
     return model
 
 
+def both(name: str, kind: str, folder: Path) -> tuple[il.Model, il.OnnxModel, Any, np.ndarray]:
+    """A model and the file it wrote, the table they are of, and what is predicted of it."""
+    column, cells, _ = KINDS[kind]
+    whole = rows(cells)
+    model = drawn(SEQUENCES[name], column, whole)
+    model.export(folder / "model.onnx")
+    return model, il.OnnxModel(folder / "model.onnx"), whole, model.predict(whole)["load"].to_numpy()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_it_counts_wherever_the_series_holds_it(name: str, kind: str, tmp_path: Path) -> None:
-    sequence, (column, cells, other) = SEQUENCES[name], KINDS[kind]
-    whole = rows(cells)
-    model = drawn(sequence, column, whole)
-    model.export(tmp_path / "model.onnx")
-    served = il.OnnxModel(tmp_path / "model.onnx")
-    wanted = model.predict(whole)["load"].to_numpy()
+    _, cells, other = KINDS[kind]
+    model, served, whole, wanted = both(name, kind, tmp_path)
     half = len(wanted) // 2
     assert np.abs(wanted[:half] - wanted[half:]).max() > 1e-3  # only this column tells the series apart
     for kept in (range(ROWS), (0,), (2,), (1, 4), (ROWS - 1,)):
@@ -78,13 +83,11 @@ def test_it_counts_wherever_the_series_holds_it(name: str, kind: str, tmp_path: 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_a_stream_is_told_once(name: str, kind: str, tmp_path: Path) -> None:
-    sequence, (column, cells, other) = SEQUENCES[name], KINDS[kind]
-    whole = rows(cells)
-    model = drawn(sequence, column, whole)
-    model.export(tmp_path / "model.onnx")
-    wanted = model.predict(whole)["load"].to_numpy().reshape(2, -1)
-    ends = wanted if getattr(sequence, "horizon", 0) else wanted[:, -1]
-    for stream in (model.stream(), il.OnnxModel(tmp_path / "model.onnx").stream()):
+    _, cells, other = KINDS[kind]
+    model, served, _, wanted = both(name, kind, tmp_path)
+    wanted = wanted.reshape(2, -1)
+    ends = wanted if getattr(SEQUENCES[name], "horizon", 0) else wanted[:, -1]
+    for stream in (model.stream(), served.stream()):
         pushed = pl.DataFrame(rows(cells, (0,)), strict=False).to_dicts()
         answers = [stream.push(row) for row in pushed]
         for series in (0, 1):

@@ -142,7 +142,7 @@ def init(
 
     if output is not None and output.exists():
         fail(f"{output} is there already. Give another --output, or delete it.")
-    file = output or Path("project.toml")
+    file = output or Path(_PROJECT)
     text = draft(data, target, length=length, horizon=horizon, order=order, by=by, file=file)
     if output is None:
         typer.echo(text, nl=False)

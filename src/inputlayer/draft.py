@@ -29,7 +29,7 @@ def draft(
     horizon: int | None = None,
     order: str | None = None,
     by: str | Sequence[str] | None = None,
-    file: Path = Path("project.toml"),
+    file: Path,
 ) -> str:
     """The text of a project's file for the table at `path`, to be edited.
 

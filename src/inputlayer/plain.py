@@ -116,6 +116,15 @@ def key(cell: Any) -> Hashable | None:
     return cell if isinstance(cell, float) and cell == cell else None
 
 
+def is_missing(cell: Any) -> bool:
+    """Whether a cell holds nothing: None, NaN, or what pandas has in their place.
+
+    >>> [is_missing(cell) for cell in (None, float("nan"), 0, "")]
+    [True, True, False, False]
+    """
+    return cell is None or (isinstance(cell, float) and cell != cell) or type(cell).__name__ in ("NAType", "NaTType")
+
+
 def refuse_one_row(data: Mapping[str, Any], of: str) -> None:
     """Raises TableError for a dict of several cells of which none is a list or an array: a row, given for a table."""
     if len(data) > 1 and all(isinstance(cell, _SINGLE) for cell in data.values()):

@@ -367,7 +367,7 @@ def _readable(name: str, values: Any) -> pl.Series:
         raise
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
         pass
-    return _mixed(name, [None if _is_missing(cell) else cell for cell in values])
+    return _mixed(name, [None if plain.is_missing(cell) else cell for cell in values])
 
 
 def _typed(name: str, values: Any) -> pl.Series:
@@ -385,7 +385,7 @@ def _typed(name: str, values: Any) -> pl.Series:
         if array.dtype != object:
             coarse = array.dtype.kind == "M" and np.datetime_data(array.dtype)[0] not in ("D", "ms", "us", "ns")
             return pl.Series(name, array.astype("datetime64[ms]") if coarse else array)
-    cells = [None if _is_missing(cell) else cell for cell in values]
+    cells = [None if plain.is_missing(cell) else cell for cell in values]
     plain.refuse_mixture(name, cells)
     first = next((cell for cell in cells if cell is not None), None)
     return _nested(name, cells) if isinstance(first, list | tuple | np.ndarray) else pl.Series(name, cells)
@@ -434,7 +434,3 @@ def _is_torn(cell: Any) -> bool:
 
 def _is_pandas(data: Any) -> bool:
     return type(data).__module__.partition(".")[0] == "pandas"
-
-
-def _is_missing(cell: Any) -> bool:
-    return cell is None or type(cell).__name__ in ("NAType", "NaTType") or (isinstance(cell, float) and cell != cell)

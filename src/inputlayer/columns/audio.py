@@ -395,7 +395,8 @@ class PooledAudio(PooledModule):
         self.means = nn.ModuleList(MeanEntry(len(s.mean), c.width) for c, s in columns.values())
 
     def pooled(self, number: int, entries: Tensor, lengths: Tensor) -> Tensor:
-        return cast(MeanEntry, self.means[number])(entries, lengths)  # type: ignore[no-any-return]
+        mean: Tensor = self.means[number](entries, lengths)
+        return mean
 
     def onnx_pooled(self, g: Graph, number: int, entries: str, lengths: str) -> str:
         return cast(MeanEntry, self.means[number]).onnx(g, entries, lengths)

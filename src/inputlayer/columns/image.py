@@ -377,7 +377,8 @@ class PooledImage(PooledModule):
             pixels = functional.pad(pixels, (0, 0, 0, 0, 0, height))[:, :, None, :height]
         real = torch.arange(pixels.shape[2], device=pixels.device) < lengths.unsqueeze(-1)
         seen = self.stacks[number](pixels.flatten(0, 2)).unflatten(0, pixels.shape[:3]) * real.unsqueeze(-1)
-        return seen.sum(dim=2) / real.sum(dim=2).clamp_min(1).unsqueeze(-1)  # type: ignore[no-any-return]
+        mean: Tensor = seen.sum(dim=2) / real.sum(dim=2).clamp_min(1).unsqueeze(-1)
+        return mean
 
     def onnx_pooled(self, g: Graph, number: int, entries: str, lengths: str) -> str:
         pixels, height, two = entries, self.heights[number], g.constant([2])

@@ -117,7 +117,8 @@ class PooledSeries(PooledModule):
     def pooled(self, number: int, entries: Tensor, lengths: Tensor) -> Tensor:
         values, _, marks = self.fillings[number](entries.flatten(0, 1))
         steps = values if marks is None else torch.cat([values, marks], dim=-1)
-        return self.means[number](steps.unflatten(0, entries.shape[:2]), lengths)  # type: ignore[no-any-return]
+        mean: Tensor = self.means[number](steps.unflatten(0, entries.shape[:2]), lengths)
+        return mean
 
     def onnx_pooled(self, g: Graph, number: int, entries: str, lengths: str) -> str:
         lead, entry = g("Shape", entries, end=2), g("Shape", entries, start=2)

@@ -222,11 +222,9 @@ def _reader(spec: Told) -> _Reader | None:
 
 
 def _words(cells: Sequence[Any]) -> np.ndarray | None:
-    return (
-        None
-        if plain.words(cells) is None or not plain.is_text(cells)
-        else np.array([cell or "" for cell in cells], object)
-    )
+    if plain.words(cells) is None or not plain.is_text(cells):
+        return None
+    return np.array([cell or "" for cell in cells], object)
 
 
 def _whole(cells: Sequence[Any]) -> np.ndarray | None:

@@ -145,7 +145,7 @@ def _from_list(name: str, cells: list[Any]) -> Cells:
         array = np.array(cells)
         if array.dtype.kind in "bi":
             return Cells(array)
-    made = cells if kinds <= _PLAIN else [None if _is_missing(cell) else cell for cell in cells]
+    made = cells if kinds <= _PLAIN else [None if plain.is_missing(cell) else cell for cell in cells]
     if not kinds <= {str, bool, bytes, list, np.ndarray, type(None)}:
         made = [cell.item() if isinstance(cell, np.generic) and cell.dtype.kind != "M" else cell for cell in made]
     kinds = set(map(type, made)) - {type(None)}
@@ -163,7 +163,3 @@ def _from_list(name: str, cells: list[Any]) -> Cells:
 
 _FAMILIES = ({float, int}, {list, tuple, np.ndarray}, {date, datetime, np.datetime64})
 _PLAIN = {str, int, bool, bytes, datetime, list, np.ndarray, type(None)}
-
-
-def _is_missing(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, float) and cell != cell) or type(cell).__name__ in ("NAType", "NaTType")
