@@ -196,6 +196,35 @@ def test_dates_of_other_formats_are_read(tmp_path: Path, form: str, days: int, r
         il.InputLayer(schema).fit(table)
 
 
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%Y-%m-%d %H:%M", "%d.%m.%Y"])
+@pytest.mark.parametrize("rows", [[0], [7, 30]])
+def test_a_few_cells_that_are_no_times_do_not_take_the_clock_away(form: str, rows: list[int]) -> None:
+    cells = [(datetime(2024, 1, 1) + timedelta(days=day)).strftime(form) for day in range(60)]
+    for row in rows:
+        cells[row] = "n/a?"
+    table = {"day": cells, "wind": ["N", "S", "W"] * 20, "load": [i + 0.5 for i in range(60)]}
+    schema = il.infer(table, "load", length=3)
+    assert schema.sequence == il.Windows("day", 3)  # and no series of its own for each wind that such a cell has
+    assert f", but for {len(rows)} of 60 cells, such as 'n/a?': correct them, or leave" in schema.reasons["day"]
+    with pytest.raises(TableError, match=rf"column 'day': is not a time \(row {rows[0]} = 'n/a\?'"):
+        il.InputLayer(schema).fit(table)
+
+
+def test_a_column_with_more_cells_that_are_no_times_holds_none() -> None:
+    cells = [f"2024-01-{day:02d}" for day in range(1, 21)]
+    assert of([*cells[:18], "x", "y"])[0] == il.Timestamp()
+    assert of([*cells[:17], "x", "y", "z"])[0] == il.Category()
+
+
+def test_the_order_of_day_and_month_is_that_of_most_cells() -> None:
+    cells = [(datetime(2024, 1, 1) + timedelta(days=day)).strftime("%m/%d/%Y") for day in range(13)]
+    table = {"day": cells, "load": [i + 0.5 for i in range(13)]}
+    assert il.infer(table, "load", length=3).columns["day"] == il.Timestamp(format="%m/%d/%Y")
+    days = [(datetime(2024, 1, 1) + timedelta(days=day)).strftime("%d/%m/%Y") for day in range(12)]
+    reason = il.infer({**table, "day": ["?", *days]}, "load", length=3).reasons["day"]
+    assert reason.endswith("CAREFUL: %m/%d/%Y fits as many cells; write that if the month comes first")
+
+
 def test_groups_that_are_asked_for_are_given() -> None:
     table = {"id": [1, 1, 2, 2] * 3, "x": [0.5, 1.0, 2.5] * 4, "label": ["a", "a", "b", "b"] * 3}
     assert il.infer(table, "label", by="id").sequence == il.Groups("id")

@@ -33,8 +33,8 @@ _BEGINNINGS: dict[type[Column], tuple[bytes, ...]] = {
 }
 _STEPS: tuple[type[Column], ...] = (Series, Audio, Image, Text)  # cells that can be the steps, the likeliest first
 _DATE = (
-    r"^\s*(?:(?P<year>\d{4})|\d{1,2})(?P<mark>[./-])\d{1,2}[./-](?:\d{4}|\d{1,2})"
-    r"(?P<clock> \d{1,2}:\d{2}(?P<seconds>:\d{2})?)?\s*$"
+    r"(?:(?P<year>\d{4})|\d{1,2})(?P<mark>[./-])\d{1,2}[./-](?:\d{4}|\d{1,2})"
+    r"(?P<clock> \d{1,2}:\d{2}(?P<seconds>:\d{2})?)?"
 )
 _PROSE = 3  # words that a cell of prose has, in the mean
 _LENGTHS = {"day": 30, "hour": 168, "minute": 60}
@@ -211,11 +211,9 @@ def _sentinels(real: pl.Series) -> list[float]:
 
 
 def _text(real: pl.Series, *, is_target: bool) -> Guess:
-    if _reads(Timestamp(), real.head(1000)):
-        return Guess(Timestamp(), "text that reads as times")
-    dates = _dates(real)
-    if dates is not None:
-        return dates
+    times = _times(real, [None]) or _dates(real)
+    if times is not None:
+        return times
     for kind in _ENDINGS if not is_target else ():
         if _ends(real, kind):
             return Guess(kind(), f"paths of files, which end in {_found(real, kind)}")
@@ -236,27 +234,33 @@ def _text(real: pl.Series, *, is_target: bool) -> Guess:
     return Guess(None, f"left out: {distinct} different texts in {len(real)} rows are no categories")
 
 
-def _reads(kind: Timestamp, real: pl.Series) -> bool:
-    misread = Problems()
-    kind.accept(real, Where("", 0, misread))
-    return not misread
+def _times(real: pl.Series, forms: list[str | None]) -> Guess | None:
+    """Times in the first of `forms` (None: ISO 8601) that fits most cells, and at least nine of ten."""
+    odd = {form: real.filter(Timestamp(format=form).accept(real, Where("", 0, Problems())).bad) for form in forms}
+    least = min(len(cells) for cells in odd.values())
+    if least > len(real) / 10:
+        return None
+    form, *others = [form for form in forms if len(odd[form]) == least]
+    reason = "text that reads as times" if form is None else f"text that reads as times in the format {form}"
+    if least:  # the fit will name the rows, rather than do without a clock
+        reason += f", but for {least} of {len(real)} cells, such as {shorten(odd[form][0])}"
+        reason += ": correct them, or leave their rows out"
+    if others:
+        fits = "as many cells" if least else "all cells as well"
+        reason += f". CAREFUL: {others[0]} fits {fits}; write that if the month comes first"
+    return Guess(Timestamp(format=form), reason)
 
 
 def _dates(real: pl.Series) -> Guess | None:
-    """Times that are not ISO 8601, such as 31.12.2024: the format that all cells fit, and whether another fits too."""
-    found = re.fullmatch(_DATE, real[0].strip())
+    """Times that are not ISO 8601, such as 31.12.2024: in the format that most cells have."""
+    cells = real.head(1000).str.strip_chars()
+    shapes = cells.str.replace_all(r"\d{4}", "Y").str.replace_all(r"\d+", "0")
+    found = re.fullmatch(_DATE, cells.filter(shapes == shapes.mode().min())[0])
     if found is None:
         return None
     mark, clock = found["mark"], "" if found["clock"] is None else " %H:%M:%S" if found["seconds"] else " %H:%M"
     orders = (("%d", "%m", "%Y"), ("%m", "%d", "%Y")) if found["year"] is None else (("%Y", "%m", "%d"),)
-    forms = [f"{mark.join(fields)}{clock}" for fields in orders]
-    fitting = [f for f in forms if real.str.contains(_DATE).all() and _reads(Timestamp(format=f), real)]
-    if not fitting:
-        return None
-    reason = f"text that reads as times in the format {fitting[0]}"
-    if len(fitting) > 1:
-        reason += f". CAREFUL: {fitting[1]} fits all cells as well; write that if the month comes first"
-    return Guess(Timestamp(format=fitting[0]), reason)
+    return _times(real, [f"{mark.join(fields)}{clock}" for fields in orders])
 
 
 def _words(real: pl.Series) -> float:
@@ -279,8 +283,11 @@ def _ordered(
     if order is None and times:
         order = times[0]
         why = f"; {order!r} is the first column of times"
-    if order is None or by is not None or not frame.select(order).is_duplicated().any():
+    if order is None or by is not None:
         return order, by, why
+    frame = frame.with_columns(_clock(frame[order], guesses[order].column)).drop_nulls(order)
+    if not frame.select(order).is_duplicated().any():
+        return order, None, why
     names = [
         n
         for n, g in guesses.items()
@@ -329,12 +336,18 @@ def _changing(frame: pl.DataFrame, targets: tuple[str, ...], by: tuple[str, ...]
     return [name for name in targets if several[name].any()]
 
 
+def _clock(values: pl.Series, kind: Column | None) -> pl.Series:
+    """What orders the rows: text as the times it reads as, null where it is none."""
+    if values.dtype != pl.String or not isinstance(kind, Timestamp):
+        return values
+    times = pl.Series(values.name, kind.accept(values, Where("", 0, Problems())).utc)
+    return times.replace(NAT, None).cast(pl.Datetime("us"))
+
+
 def _length(values: pl.Series, kind: Column | None, rows: int) -> tuple[int, str]:
     """A look-back, and why; `rows`: of the longest series."""
     tenth = "a tenth of the rows" if rows == len(values) else "a tenth of the longest series"
-    if values.dtype == pl.String and isinstance(kind, Timestamp):
-        times = pl.Series(kind.accept(values, Where("", 0, Problems())).utc)
-        values = times.replace(NAT, None).cast(pl.Datetime("us"))
+    values = _clock(values, kind)
     if not values.dtype.is_temporal():
         return max(1, min(96, rows // 10)), "for want of a clock"
     gaps = values.unique().sort().cast(pl.Datetime("us")).diff().drop_nulls().dt.total_seconds()
