@@ -181,6 +181,7 @@ def test_a_few_cells_that_are_no_numbers_do_not_make_a_category() -> None:
     [
         ("%d.%m.%Y", 60, "in the format %d.%m.%Y"),
         ("%m/%d/%Y", 60, "in the format %m/%d/%Y"),
+        ("%m/%d/%y", 60, "in the format %m/%d/%y"),
         ("%Y/%m/%d %H:%M", 60, "in the format %Y/%m/%d %H:%M"),
         ("%d/%m/%Y", 12, "in the format %d/%m/%Y. CAREFUL: %m/%d/%Y fits all cells as well; write that if the month"),
     ],

@@ -259,7 +259,8 @@ def _dates(real: pl.Series) -> Guess | None:
     if found is None:
         return None
     mark, clock = found["mark"], "" if found["clock"] is None else " %H:%M:%S" if found["seconds"] else " %H:%M"
-    orders = (("%d", "%m", "%Y"), ("%m", "%d", "%Y")) if found["year"] is None else (("%Y", "%m", "%d"),)
+    year = "%Y" if re.search(r"\d{4}", found[0]) else "%y"
+    orders = (("%d", "%m", year), ("%m", "%d", year)) if found["year"] is None else ((year, "%m", "%d"),)
     return _times(real, [f"{mark.join(fields)}{clock}" for fields in orders])
 
 
