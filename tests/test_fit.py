@@ -143,6 +143,18 @@ def test_all_problems_come_in_one_message() -> None:
     assert text.count("load") == 1  # what is said once is not said again as "all values are missing"
 
 
+def test_a_message_with_rows_says_where_their_count_begins() -> None:
+    def said(**cells: Any) -> str:
+        with pytest.raises(TableError) as found:
+            fit(windows(), Table.of(panel((40,)).with_columns(**cells)))
+        return str(found.value)
+
+    bad = pl.Series(["1.5", "x", *["2"] * 38])
+    assert said(load=bad).endswith("if they mean missing. Rows count from 0.")
+    assert said(load=bad, temp=bad).startswith("the table does not fit the schema, 2 problems (rows count from 0):")
+    assert "from 0" not in said(temp=pl.lit(None, pl.Float64))
+
+
 def test_missing_columns_are_named_with_the_nearest() -> None:
     with pytest.raises(TableError, match=r"column 'load': is missing from the table. Did you mean 'lod'\?"):
         fit(windows(), Table.of(panel().rename({"load": "lod"})))

@@ -83,7 +83,7 @@ class Problem:
             ]
             more = f" and {total - len(shown)} more" if total > len(shown) else ""
             text += f" ({', '.join(shown)}{more})"
-        return text + (f"{'' if text[-1:] in '.?' else '.'} {self.remedy}" if self.remedy else "")
+        return _then(text, self.remedy) if self.remedy else text
 
 
 class InputLayerError(ValueError):
@@ -137,12 +137,17 @@ class MissingExtraError(InputLayerError, ImportError):
         super().__init__(f"{purpose} needs the package {package!r}. Install it with: pip install {whole}")
 
 
+def _then(text: str, sentence: str) -> str:
+    """`text` as a sentence of its own, and the next one."""
+    return f"{text}{'' if text[-1:] in '.?' else '.'} {sentence}"
+
+
 def headed(problems: Sequence[Problem], head: str) -> str:
     """Return one message for all `problems`: a single line for one, a numbered list for several."""
+    counted = any(p.rows for p in problems)
     if len(problems) == 1:
-        return str(problems[0])
-    counted = " (rows count from 0)" if any(p.rows for p in problems) else ""
-    lines = [f"{head}, {len(problems)} problems{counted}:"]
+        return _then(str(problems[0]), "Rows count from 0.") if counted else str(problems[0])
+    lines = [f"{head}, {len(problems)} problems{' (rows count from 0)' if counted else ''}:"]
     return "\n".join([*lines, *(f"  {i}. {p}" for i, p in enumerate(problems, 1))])
 
 
@@ -154,7 +159,7 @@ class Problems:
     >>> problems.raise_if_any()
     Traceback (most recent call last):
     ...
-    inputlayer.errors.TableError: column 'load': is not a number (row 3 = 'x')
+    inputlayer.errors.TableError: column 'load': is not a number (row 3 = 'x'). Rows count from 0.
     """
 
     def __init__(self) -> None:

@@ -175,7 +175,7 @@ def refuse_mixture(name: str, cells: Sequence[Any]) -> None:
     Traceback (most recent call last):
     ...
     inputlayer.errors.TableError: column 'a': holds text among numbers (row 1 = 'x'). A column is of one type: \
-make these numbers too, or None where nothing is known
+make these numbers too, or None where nothing is known. Rows count from 0.
     """
     said = {kind: _family(kind) for kind in set(map(type, cells)) - {NoneType}}
     if len(set(said.values())) < 2 and "times" not in said.values():
