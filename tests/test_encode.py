@@ -148,6 +148,19 @@ def test_times_and_numbers_do_not_mix() -> None:
         encode(learnt, Table.of(panel().with_columns(time=pl.int_range(pl.len()))))
 
 
+def test_what_is_wrong_with_the_order_is_told_once() -> None:
+    schema = il.Schema({"load": il.Number()}, il.Windows("time", 3), target="load")
+    model = il.Model(il.InputLayer(schema), il.LSTM(2))
+    model.fit(panel((9,)), epochs=0)
+    texts = panel((9,)).with_columns(time=pl.Series(["soon", *["2024-01-01"] * 8]))
+    numbers = panel((9,)).with_columns(time=pl.int_range(pl.len()))
+    for table, what in ((texts, "holds String, which is"), (numbers, "holds numbers here and times")):
+        for ask in (model.predict, model.evaluate, lambda table: model.stream().push(table.to_dicts()[0])):
+            with pytest.raises(TableError, match=what) as found:
+                ask(table)
+            assert len(found.value.problems) == 1
+
+
 def test_text_cannot_order_rows() -> None:
     schema = il.Schema({"load": il.Number()}, il.Windows("time", 3), target="load")
     frame = panel((9,)).with_columns(pl.col("time").cast(pl.String))

@@ -12,7 +12,7 @@ import polars as pl
 from inputlayer.blocks import Block, accepted
 from inputlayer.columns.base import Column, DType, Ragged, Where, Wires, wire_name
 from inputlayer.errors import Problems, listed
-from inputlayer.fit import Fitted, is_timed
+from inputlayer.fit import Fitted, check_timed, is_timed
 from inputlayer.order import check_unique, mark_context, series_of, sorting, warn_of_gap
 from inputlayer.receipt import Receipt, ReceiptWriter, key_text
 from inputlayer.schema import refuse
@@ -188,12 +188,10 @@ class _Writer:
         """Note an order column that holds times here and numbers in training or in another table, or the reverse."""
         if block.order is None:
             return
-        timed, clock = is_timed(self.fitted.schema, block.frame), self.fitted.clock
-        known = clock.timed if clock is not None else timed if self.timed is None else self.timed
-        self.timed = timed
-        if timed != known:
-            kinds = "times here and numbers" if timed else "numbers here and times"
-            problems.add(f"holds {kinds} in the training rows", column=self.fitted.schema.sequence.order_name)
+        before, self.timed, clock = self.timed, is_timed(self.fitted.schema, block.frame), self.fitted.clock
+        if self.timed != before:  # else it was noted of an earlier block, or of the rows that these lie ahead of
+            known = clock.timed if clock is not None else self.timed if before is None else before
+            check_timed(self.fitted.schema, block.frame, known, problems)
 
     def _place(self, name: str, array: np.ndarray | Ragged, rows: slice) -> None:
         if isinstance(array, Ragged):

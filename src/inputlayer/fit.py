@@ -80,6 +80,17 @@ def is_timed(schema: Schema, table: Table | pl.DataFrame) -> bool:
     return types[name].is_temporal() or (column is not None and column.kind == "timestamp")
 
 
+def check_timed(schema: Schema, frame: pl.DataFrame, known: bool, problems: Problems) -> None:
+    """Note an order column that holds times in `frame` and numbers in training, or the reverse; `known`: times there.
+
+    One that holds neither can order no rows, which was noted when it was read.
+    """
+    name, timed = str(schema.sequence.order_name), is_timed(schema, frame)
+    if timed != known and (timed or frame.schema[name].is_numeric()):
+        kinds = "times here and numbers" if timed else "numbers here and times"
+        problems.add(f"holds {kinds} in the training rows", column=name)
+
+
 def _clock(receipt: Receipt, gaps: Gaps | None, timed: bool) -> Clock | None:
     if gaps is None or not gaps.step or not receipt.keys:
         return None

@@ -17,7 +17,7 @@ from inputlayer.blocks import Block, accepted
 from inputlayer.bodies.base import Body
 from inputlayer.columns.base import Ragged, Where, Wires, wire_name
 from inputlayer.errors import OptionError, Problems, TableError
-from inputlayer.fit import Fitted, is_timed
+from inputlayer.fit import Fitted, check_timed
 from inputlayer.heads import Classes, Regression
 from inputlayer.kept import Entry, Layout, Memory, Read, Row, Values
 from inputlayer.network import Network, describe
@@ -99,9 +99,8 @@ class NetworkEngine:
         for name in names:
             columns[name].check(block.values[name], states[name], Where(name, block.first_row, problems))
         clock = self.fitted.clock
-        if clock is not None and block.order is not None and is_timed(self.schema, block.frame) != clock.timed:
-            kinds = "numbers here and times" if clock.timed else "times here and numbers"
-            problems.add(f"holds {kinds} in the training rows", column=self.schema.sequence.order_name)
+        if clock is not None and block.order is not None:
+            check_timed(self.schema, block.frame, clock.timed, problems)
         problems.raise_if_any()
         for name in names:
             for suffix, wire in columns[name].encode(block.values[name], states[name]).items():
