@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -10,9 +11,12 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+import inputlayer as il
+from inputlayer import baselines, linear, pooled, seasons
 from inputlayer import project as reader
 from inputlayer.bodies import BODIES, DECODERS
 from inputlayer.cli import app
@@ -28,6 +32,7 @@ from inputlayer.toml import value_text
 from samples import panel
 
 DOCS = Path(__file__).parents[1] / "docs"
+BASELINES = (DOCS / "baselines.md").read_text(encoding="utf-8")
 PROJECT = (DOCS / "project.md").read_text(encoding="utf-8")
 
 
@@ -139,3 +144,58 @@ def test_every_sequence_decoder_and_head_is_there() -> None:
     (line,) = re.findall(r"with a `kind`: ([^.]*)\.", section(PROJECT, "[body]"))
     assert set(re.findall(r"`(\w+)`", line)) == ours(DECODERS)
     assert all(f"`{kind}`" in section(PROJECT, "[head]") for kind in ours(HEADS))
+
+
+# -- baselines.md ------------------------------------------------------------------------------------------------------
+
+
+def test_the_code_of_the_baselines_prints_what_stands_below_it(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,), (text,) = blocks(BASELINES, "python"), blocks(BASELINES, "text")
+    exec(compile(code, "baselines.md", "exec"), {})
+    assert capsys.readouterr().out == text
+
+
+NUMBERS = {"load": il.Number(), "temp": il.Number()}
+AHEAD = il.Windows("time", length=48, horizon=6, by="site")
+LAST = il.Windows("time", length=24, horizon=0, by="site")
+STEPS = il.Groups("site", per_step=True)
+CASES = [
+    (AHEAD, "load", {"windows that look ahead, numbers"}),
+    (LAST, "load", {"other numbers", "other numbers, of whole sequences"}),
+    (STEPS, "load", {"other numbers", "other numbers, of single steps"}),
+    (il.Cells(), "load", {"other numbers", "other numbers, of single steps"}),
+    (AHEAD, "hot", {"classes", "classes, of whole sequences"}),
+    (LAST, "hot", {"classes", "classes, of whole sequences"}),
+    (STEPS, "hot", {"classes", "classes, of single steps"}),
+    (il.Cells(), "hot", {"classes", "classes, of single steps"}),
+]
+
+
+@pytest.mark.parametrize(("sequence", "target", "shown"), CASES)
+def test_the_baselines_shown_are_those_that_are_listed(sequence: Any, target: str, shown: set[str]) -> None:
+    daily = (pl.int_range(pl.len()) % 24 / 24 * 2 * math.pi).sin() * 20
+    table = panel((480, 480)).with_columns(pl.col("load") + daily)
+    columns = NUMBERS if target in NUMBERS else {**NUMBERS, target: il.Flag()}
+    model = il.Model(il.InputLayer(il.Schema(columns, sequence, target)), il.LSTM(units=1))
+    model.fit(table, epochs=0)
+    found = model.evaluate(table, allow_seen=True)["baselines"]
+    listed = rows(BASELINES.split("\n## ")[0])
+    assert set(found) == {name for name, cells in listed.items() if cells[1] in shown}
+    assert model.baselines is not None
+    assert model.baselines.left_out == {}
+
+
+def test_every_baseline_is_explained() -> None:
+    listed = rows(BASELINES.split("\n## ")[0])
+    heads = ", ".join(re.findall(r"^### (.*)$", BASELINES, flags=re.M)).split(", ")
+    assert list(listed) == heads
+    assert {cells[1] for cells in listed.values()} == set().union(*(shown for _, _, shown in CASES))
+
+
+def test_limits_are_those_of_the_code() -> None:
+    for limit in (baselines._SEQUENCES, baselines._INPUTS, baselines._WEIGHTS, pooled._NUMBERS, pooled._CODES):
+        assert f"{limit:,} " in BASELINES
+    lowest, highest = linear._ALPHAS[[0, -1]]
+    penalties = f"chosen among {len(linear._ALPHAS)}, from {lowest:.0e} to {highest:g} a row"
+    assert penalties.replace("e-05", "e-5") in " ".join(BASELINES.split())
+    assert f"1 to {seasons._HARMONICS} waves" in BASELINES
