@@ -173,7 +173,7 @@ def test_predict_takes_the_rows_ahead(here: Path) -> None:
     )
     Path("known.toml").write_text(text)
     passed("train", "known.toml", "--epochs", "1")
-    assert "'wind' must be known ahead. Pass --future, a table" in failed("predict", "runs/known", "load.csv")
+    assert "'wind' must be known ahead. Pass --future FILE, a table" in failed("predict", "runs/known", "load.csv")
     write("future.csv", [["2024-04-30", "N"], ["2024-05-01", "S"]], "day,wind")
     assert passed("predict", "runs/known", "load.csv", "--future", "future.csv").count("\n") == 3
     write("late.csv", [["2024-05-30", "N"], ["2024-05-31", "S"]], "day,wind")

@@ -28,7 +28,7 @@ from inputlayer.onnx import cells, drawn
 from inputlayer.onnx.base import sealed
 from inputlayer.onnx.export import Exported
 from inputlayer.stages import STAGES, Stage
-from samples import ROADS
+from samples import ROADS, panel
 
 
 def exported(model: il.Model, folder: Path, table: Any = None) -> tuple[Exported, il.OnnxModel]:
@@ -479,6 +479,15 @@ def test_known_rows_ahead_are_checked_as_python_checks_them(tmp_path: Path) -> N
     ):
         found = message(lambda future=future: served.predict(frame, future=future))
         assert found == message(lambda future=future: model.predict(frame, future=future))
+
+
+def test_times_ahead_that_no_clock_tells_are_asked_for_as_python_asks(tmp_path: Path) -> None:
+    frame = panel((60,)).select("time", "load").filter(~pl.int_range(pl.len()).is_in([20, 40]))
+    schema = il.Schema({"load": il.Number(), "time": il.Timestamp()}, il.Windows("time", 6, 3), target="load")
+    model = drawn_model(schema, frame)
+    served = exported(model, tmp_path)[1]
+    assert message(lambda: served.predict(frame)) == message(lambda: model.predict(frame))
+    assert "steps of the training rows are not regular" in message(lambda: served.predict(frame))[0]
 
 
 # -- the file ----------------------------------------------------------------------------------------------------------

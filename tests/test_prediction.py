@@ -218,8 +218,23 @@ def test_an_irregular_time_that_is_an_input_must_be_given() -> None:
     frame = panel((40,))[::3].vstack(panel((60,))[45:52])
     schema = il.Schema({"load": il.Number(), "time": il.Timestamp()}, il.Windows("time", 6, 3), target="load")
     model = trained(schema, frame)
-    with pytest.raises(TableError, match=r"'time', whose steps are not regular, must be known ahead. Pass future="):
-        model.predict(frame)
+    why = "'time' must be known ahead: it is an input, and the steps of the training rows are not regular"
+    for remedy in ("Pass future=, a table of the next 3 rows of each series with time", "add them with empty cells"):
+        with pytest.raises(TableError, match=f"{why}.*{remedy}"):
+            model.predict(frame)
+    stream = model.stream()
+    with pytest.raises(TableError, match=f"{why}.*Pass future=, a list of the next 3 rows with time"):
+        stream.push(frame.to_dicts())
+
+
+def test_empty_rows_where_some_are_missing_make_the_times_known() -> None:
+    frame = panel((60,)).select("time", "load")
+    gap = pl.int_range(pl.len()).is_in([20, 40])
+    schema = il.Schema({"load": il.Number(), "time": il.Timestamp()}, il.Windows("time", 6, 3), target="load")
+    with pytest.raises(TableError, match="add them with empty cells and fit again"):
+        trained(schema, frame.filter(~gap), epochs=0).predict(frame)
+    filled = frame.with_columns(load=pl.when(~gap).then("load"))
+    assert trained(schema, filled, epochs=0).predict(filled)["time"][-1] == frame["time"][-1] + timedelta(hours=3)
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ _AS_TYPED = {
     r"\bcontext=\[train, valid\]": "several --context",
     r"\bcontext=": "--context",
     r"\bmax_gap,": "max_gap under [sequence],",
+    r"\bPass future=,": "Pass --future FILE,",
     r"\bfuture=": "--future",
     r"\bresume=False\b": "--force, or under a new --name",
     r"\banother run=\.\.\.": "another --name, or replace it by --force",
@@ -215,7 +216,9 @@ def evaluate(
 def predict(
     model: ModelPath,
     data: Data,
-    future: Annotated[str | None, typer.Option(metavar="FILE", help="The rows ahead, of columns known ahead.")] = None,
+    future: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The rows ahead: times, and columns known ahead.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a .csv or .parquet file, not to standard output.")
     ] = None,

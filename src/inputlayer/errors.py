@@ -151,6 +151,19 @@ def headed(problems: Sequence[Problem], head: str) -> str:
     return "\n".join([*lines, *(f"  {i}. {p}" for i, p in enumerate(problems, 1))])
 
 
+def unknown_ahead(order: str, named: Sequence[str], rows: str) -> Problem:
+    """A forecast lacks the columns `named` of the `rows` ahead; or, where none are named, the order column's times.
+
+    >>> print(unknown_ahead("time", ["holiday"], "a table of the next 3 rows with time, holiday"))
+    'holiday' must be known ahead. Pass future=, a table of the next 3 rows with time, holiday
+    """
+    what, remedy = f"{', '.join(map(repr, named or [order]))} must be known ahead", f"Pass future=, {rows}"
+    if not named:
+        what += ": it is an input, and the steps of the training rows are not regular, so the coming ones are not known"
+        remedy += "; or, if only some rows are missing, add them with empty cells and fit again"
+    return Problem(what, remedy=remedy)
+
+
 class Problems:
     """A collector: `add` each problem found, then `raise_if_any` once.
 

@@ -10,7 +10,7 @@ import polars as pl
 from inputlayer.columns.base import Where
 from inputlayer.columns.timestamp import TimestampState
 from inputlayer.encode import Encoded
-from inputlayer.errors import OptionError, Problems, listed, nearest
+from inputlayer.errors import OptionError, Problems, listed, nearest, unknown_ahead
 from inputlayer.fit import Fitted, is_timed
 from inputlayer.receipt import key_text
 from inputlayer.schema import check_columns, order_numbers
@@ -68,12 +68,9 @@ def _made(fitted: Fitted, table: Table, last: pl.DataFrame, problems: Problems) 
     named = [n for n in schema.future if n != name]
     regular = clock is not None and clock.regular
     if named or (schema.future and not regular):
-        what = ", ".join(map(repr, named)) if named else f"{name!r}, whose steps are not regular,"
-        columns = ", ".join([*schema.sequence.by_names, name, *named])
-        problems.add(
-            f"{what} must be known ahead",
-            remedy=f"Pass future=, a table of the next {horizon} rows of each series with {columns}",
-        )
+        columns = [*schema.sequence.by_names, name, *named]
+        wanted = f"a table of the next {horizon} rows of each series with {', '.join(columns)}"
+        problems.extend([unknown_ahead(name, named, wanted)])
     rows = last.select(pl.all().repeat_by(horizon).explode())
     # Without a regular clock the rows only have to follow, so that the smallest step will do.
     step = int(clock.step) if clock is not None and regular else 1

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from inputlayer import kept, plain
-from inputlayer.errors import OptionError, Problem, Problems, TableError, listed, shorten
+from inputlayer.errors import OptionError, Problems, TableError, shorten, unknown_ahead
 from inputlayer.kept import (
     Key,
     Layout,
@@ -279,9 +279,9 @@ class Stream:
             steps = np.arange(1, facts.horizon + 1) * facts.step
             values = self._engine.make_ahead((np.array(read.order)[:, None] + steps).reshape(-1))
         else:
-            columns = ", ".join(dict.fromkeys([str(facts.order), *facts.future]))
-            remedy = f"Pass future=, a list of the next {facts.horizon} rows with {columns}"
-            raise TableError([Problem(f"{listed(facts.future)} must be known ahead", remedy=remedy)])
+            clock, named = str(facts.order), [name for name in facts.future if name != facts.order]
+            wanted = f"a list of the next {facts.horizon} rows with {', '.join([clock, *named])}"
+            raise TableError([unknown_ahead(clock, named, wanted)])
         return {name: x.reshape(count, facts.horizon, *x.shape[1:]) for name, x in values.items()}
 
     def _rows_ahead(self, future: Any, count: int) -> list[Row]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from inputlayer.errors import OptionError, Problem, Problems, TableError, listed, nearest
+from inputlayer.errors import OptionError, Problem, Problems, TableError, listed, nearest, unknown_ahead
 from inputlayer.onnx.cells import Noted, Taken
 from inputlayer.onnx.clock import wall
 from inputlayer.onnx.rows import Rows, Told, read
@@ -78,10 +78,8 @@ def _made(told: Told, rows: Rows, last: np.ndarray) -> Ahead:
     regular = clock is not None and clock["regular"]
     named = [n for n in told["future"] if n != name]
     if named or (told["future"] and not regular):
-        what = ", ".join(map(repr, named)) if named else f"{name!r}, whose steps are not regular,"
-        listed = ", ".join([*rows.keys, name, *named])
-        remedy = f"Pass future=, a table of the next {horizon} rows of each series with {listed}"
-        raise TableError([Problem(f"{what} must be known ahead", remedy=remedy)])
+        wanted = f"a table of the next {horizon} rows of each series with {', '.join([*rows.keys, name, *named])}"
+        raise TableError([unknown_ahead(name, named, wanted)])
     step = clock["step"] if regular else 1
     step = int(step) if last.dtype.kind in "iu" else step
     order = last[:, None] + np.arange(1, horizon + 1) * step
