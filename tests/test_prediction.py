@@ -133,6 +133,15 @@ def test_classes_are_labels_with_shares_that_sum_to_one() -> None:
     assert set(found["label"]) <= {"a", "b"}
 
 
+def test_shares_are_named_by_the_labels_as_a_file_has_them() -> None:
+    schema = il.Schema({"x": il.Number(), "hot": il.Flag()}, il.Cells(), target="hot")
+    table = {"x": [1.0, 2.0] * 6, "hot": [True, False] * 6}
+    found = trained(schema, table, epochs=1).predict(table)
+    assert found.columns == ["row", "hot", "p_false", "p_true"]
+    label = found.select("hot").write_csv().splitlines()[1]
+    assert found[f"p_{label}"][0] >= 0.5
+
+
 def test_a_class_that_training_never_saw_is_scored_and_has_no_name() -> None:
     frame = panel((9, 5, 7))
     model = trained(groups(), frame)

@@ -261,7 +261,7 @@ def test_no_two_of_the_worst_share_a_row(roads: dict[str, Trained]) -> None:
 def test_confident_mistakes_are_those_of_the_backtest() -> None:
     model, test, _ = trained(*ROADS["groups, per step"])
     outcome = model.report(test).to_dict()["outcome"]
-    backtest = model.backtest(test).with_columns(pl.max_horizontal("p_False", "p_True").alias("sure"))
+    backtest = model.backtest(test).with_columns(pl.max_horizontal("p_false", "p_true").alias("sure"))
     wrong = backtest.filter(pl.col("hot") != pl.col("hot_true")).sort("sure", descending=True)
     assert [m["sure"] for m in outcome["mistakes"]] == pytest.approx(wrong["sure"].head(8).to_list())
     assert outcome["mistakes"][0]["true"] == str(wrong["hot_true"][0])

@@ -149,10 +149,10 @@ def test_carried_state_equals_the_group_so_far(table, body):
     whole, stream = model.predict(table), model.stream()
     assert "the state carried" in repr(stream)
     answers = [stream.push(row) for row in rows(table)]
-    assert np.allclose([a["p_True"] for a in answers], whole["p_True"], rtol=0, atol=CLOSE)
+    assert np.allclose([a["p_true"] for a in answers], whole["p_true"], rtol=0, atol=CLOSE)
     assert [a["hot"] for a in answers] == whole["hot"].to_list()
     part = table[:7]
-    assert answers[6]["p_True"] == pytest.approx(model.predict(part)["p_True"][-1], abs=CLOSE)
+    assert answers[6]["p_true"] == pytest.approx(model.predict(part)["p_true"][-1], abs=CLOSE)
 
 
 def test_a_class_for_the_group_so_far(table):

@@ -116,6 +116,24 @@ def key(cell: Any) -> Hashable | None:
     return cell if isinstance(cell, float) and cell == cell else None
 
 
+def class_name(label: Any) -> str:
+    """A class as files write it.
+
+    >>> class_name(True), class_name("spam"), class_name(3)
+    ('true', 'spam', '3')
+    """
+    return str(label).lower() if isinstance(label, bool) else str(label)
+
+
+def share_name(label: Any) -> str:
+    """The column of a class's probability.
+
+    >>> share_name("spam"), share_name(False)
+    ('p_spam', 'p_false')
+    """
+    return f"p_{class_name(label)}"
+
+
 def is_missing(cell: Any) -> bool:
     """Whether a cell holds nothing: None, NaN, or what pandas has in their place.
 

@@ -18,6 +18,7 @@ from inputlayer.errors import OptionError, Problem, Problems, TableError
 from inputlayer.forecast import in_table_type, last_windows, rows_ahead
 from inputlayer.heads import Classes, Regression
 from inputlayer.network import Network
+from inputlayer.plain import share_name
 from inputlayer.progress import progress
 from inputlayer.schema import Schema
 from inputlayer.sequence import Windows
@@ -238,7 +239,7 @@ def _values(network: Network, y: np.ndarray) -> list[pl.Series]:
     if isinstance(head, Classes):
         best = y[:, 0].argmax(axis=-1)
         label = pl.Series(targets[0], _labels(list(head.labels)))[best]
-        return [label, *(pl.Series(f"p_{c}", y[:, 0, i]) for i, c in enumerate(head.labels))]
+        return [label, *(pl.Series(share_name(c), y[:, 0, i]) for i, c in enumerate(head.labels))]
     assert isinstance(head, Regression)
     quantiles = head.quantiles or (0.5,)
     middle = quantiles.index(0.5)

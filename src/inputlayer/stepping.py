@@ -21,6 +21,7 @@ from inputlayer.fit import Fitted, check_timed
 from inputlayer.heads import Classes, Regression
 from inputlayer.kept import Entry, Layout, Memory, Read, Row, Values
 from inputlayer.network import Network, describe
+from inputlayer.plain import share_name
 from inputlayer.prediction import quantile_name
 from inputlayer.quick import Quick
 from inputlayer.sequence import Groups, Windows
@@ -289,7 +290,7 @@ def _names(network: Network) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     targets, head = network.layer.schema.targets, network.head
     if isinstance(head, Classes):
         labels = np.array(head.labels)
-        shares = {f"p_{label}": _at(0, i) for i, label in enumerate(head.labels)}
+        shares = {share_name(label): _at(0, i) for i, label in enumerate(head.labels)}
         return {targets[0]: lambda y: labels[y[..., 0, :].argmax(axis=-1)], **shares}
     assert isinstance(head, Regression)
     quantiles = head.quantiles or (0.5,)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from inputlayer.errors import NotFittedError, OptionError, listed, nearest
 from inputlayer.heads.base import Head, weighted_mean
+from inputlayer.plain import class_name
 from inputlayer.stages.base import Plan
 
 Weights = Literal["balanced"] | Mapping[Any, float] | None
@@ -68,7 +69,7 @@ class Classes(Head):
             return [1.0] * len(self.labels)
         if isinstance(self.weights, str):
             return [sum(counts) / (len(counts) * max(count, 1)) for count in counts]
-        names = [_name(label) for label in self.labels]
+        names = [class_name(label) for label in self.labels]
         for name in self.weights:
             if name not in names:
                 known = f"Classes of the training rows: {listed(names)}."
@@ -106,13 +107,4 @@ def _accepted(weights: Weights) -> Literal["balanced"] | dict[str, float] | None
     for label, weight in weights.items():
         if not 0 <= weight < float("inf"):
             raise OptionError(f"weights: {label!r} has {weight!r}, which is no finite number of at least 0")
-    return {_name(label): float(weight) for label, weight in weights.items()}
-
-
-def _name(label: Any) -> str:
-    """A label as files write it.
-
-    >>> _name(True), _name("spam"), _name(3)
-    ('true', 'spam', '3')
-    """
-    return str(label).lower() if isinstance(label, bool) else str(label)
+    return {class_name(label): float(weight) for label, weight in weights.items()}

@@ -26,6 +26,7 @@ from inputlayer.onnx.clock import check_format
 from inputlayer.onnx.feeds import TOLERANCE, apart, feeds, to_json
 from inputlayer.onnx.runtime import session
 from inputlayer.onnx.step import streamed
+from inputlayer.plain import class_name
 from inputlayer.receipt import Receipt
 from inputlayer.sequence import Windows
 from inputlayer.stages import Stage
@@ -193,7 +194,7 @@ def _told(
         "answers": [
             {"name": a.name, "label": a.label, "target": a.target, "spread": _spread(fitted, a)} for a in answers
         ],
-        "labels": [str(label) for label in head.labels] if isinstance(head, Classes) else [],
+        "labels": [class_name(label) for label in head.labels] if isinstance(head, Classes) else [],
         "tells": [entry for raw in raws for entry in _tells(fitted, raw)],
     }
     if lengths is not None:

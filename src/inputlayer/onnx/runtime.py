@@ -16,6 +16,7 @@ from inputlayer.onnx.engine import OnnxEngine
 from inputlayer.onnx.feeds import TOLERANCE, Feeds, Sequences, apart, batches, collected, from_json
 from inputlayer.onnx.rows import Rows, by_names, read, settle
 from inputlayer.onnx.tables import cells_of
+from inputlayer.plain import share_name
 from inputlayer.streaming import Stream, columns_read
 
 Predictions = dict[str, np.ndarray]
@@ -297,7 +298,7 @@ class OnnxModel:
             if answer["label"]:
                 made[answer["label"]] = y
             else:
-                made |= {f"p_{label}": y[..., i] for i, label in enumerate(self.told["labels"])}
+                made |= {share_name(label): y[..., i] for i, label in enumerate(self.told["labels"])}
         return made
 
     def _free(self, name: str) -> str:
