@@ -27,13 +27,17 @@ NORMS = {
     "InstanceNorm mean": lambda: il.InstanceNorm("mean"),
     "InstanceNorm affine": lambda: il.InstanceNorm("standard", affine=True),
     "Seasonal": lambda: il.Seasonal(3),
+    "Autoregression": lambda: il.Autoregression(4),
 }
 ORDERS = [
     order
     for count in (1, 2, 3, 4)
     for order in itertools.permutations(PARTS, count)
-] + [tuple(norm if n == "InstanceNorm" else n for n in PARTS) for norm in NORMS] + [
+] + [tuple(norm if n == "InstanceNorm" else n for n in PARTS) for norm in NORMS if norm != "Autoregression"] + [
     ("PerChannel", "Seasonal"), ("InstanceNorm", "Seasonal", "Patch"), ("Patch", "Seasonal"),
+    ("InstanceNorm", "Autoregression", "PerChannel", "Patch"),
+    ("InstanceNorm", "PerChannel", "Autoregression", "Patch"),
+    ("Difference", "Autoregression"), ("Autoregression", "InstanceNorm"), ("Patch", "Autoregression"),
 ]  # fmt: skip
 DECODERS = {"dense": None, "segments": il.Segments(3), "recursive": il.Recursive()}
 
@@ -64,7 +68,7 @@ def network(order: tuple[str, ...], decoder: Any = None) -> Network:
 
 
 def in_order(order: tuple[str, ...]) -> bool:
-    return "Patch" not in order[:-1]
+    return "Patch" not in order[:-1] and order[:2] != ("Autoregression", "InstanceNorm")
 
 
 @pytest.mark.parametrize("order", ORDERS, ids="-".join)

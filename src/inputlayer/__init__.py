@@ -39,7 +39,7 @@ _NAMES = {
     "schema": ("Schema",),
     "infer": ("infer",),
     "split": ("split",),
-    "stages": ("Difference", "InstanceNorm", "Noise", "Patch", "PerChannel", "Seasonal"),
+    "stages": ("Autoregression", "Difference", "InstanceNorm", "Noise", "Patch", "PerChannel", "Seasonal"),
     "layer": ("InputLayer",),
     "bodies": ("GRU", "LSTM", "Dense", "Recursive", "Segments"),
     "heads": ("Classes", "Regression"),
@@ -101,6 +101,7 @@ if TYPE_CHECKING:
     from inputlayer.show import show as show
     from inputlayer.shown import Shown as Shown
     from inputlayer.split import split as split
+    from inputlayer.stages import Autoregression as Autoregression
     from inputlayer.stages import Difference as Difference
     from inputlayer.stages import InstanceNorm as InstanceNorm
     from inputlayer.stages import Noise as Noise

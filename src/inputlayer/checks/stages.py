@@ -61,14 +61,14 @@ def _one(steps: Steps, row: int) -> Steps:
     return Steps(**{n: t[:, :time] if n in ("values", "present", "extras") else t for n, t in cut.items()})
 
 
-def _built(stage: Stage) -> tuple[Stage, Plan]:
+def _built(stage: Stage, *, trained: bool = True) -> tuple[Stage, Plan]:
     """A copy of the stage with its weights made, and the plan it leaves."""
     made = copy.deepcopy(stage)
     torch.manual_seed(0)
     plan = made.plan(PLAN)
     made.build(PLAN)
     with torch.no_grad():  # as if trained: what a weight does at its first value may be nothing
-        for weight in made.parameters():
+        for weight in made.parameters() if trained else ():
             weight.add_(torch.randn_like(weight) / 4)
     return made.eval(), plan
 
@@ -140,18 +140,19 @@ def check_way_back(stage: Stage) -> None:
     """Targets come back as they were, where the stage keeps the steps one for one.
 
     Either those of the window itself, as a network that repeats them would put them out; or, with a stage that measures
-    each step from those before it, those that follow the window.
+    each step from those before it, those that follow the window. What a stage adds of its own is nothing at first.
     """
-    made, plan = _built(stage)
+    made, plan = _built(stage, trained=not stage.forecasts)
     steps = _steps((8, 8, 8))
     out, memo = made(steps)
     if out.values.shape[1] != steps.values.shape[1] or not plan.targets:
         return
     there = steps.present[..., list(PLAN.targets)]
     wanted = steps.values[..., list(PLAN.targets)]
-    back = made.back(out.values[..., list(plan.targets)][..., None], memo)[..., 0]
-    if bool(((back - wanted).abs() <= 1e-5)[there].all()):
-        return
+    if not stage.forecasts:
+        back = made.back(out.values[..., list(plan.targets)][..., None], memo)[..., 0]
+        if bool(((back - wanted).abs() <= 1e-5)[there].all()):
+            return
     start = 8 - PLAN.horizon
     _, memo = made(_steps((start,) * 3))
     ahead = out.values[:, start:, list(plan.targets)][..., None]

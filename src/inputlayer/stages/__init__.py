@@ -1,5 +1,5 @@
 """Steps on the whole sequence between the columns and the body: `InstanceNorm`, `Seasonal`, `Difference`,
-`PerChannel`, `Patch`, `Noise`."""
+`PerChannel`, `Autoregression`, `Patch`, `Noise`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from inspect import Parameter, signature
 from typing import Any, TypeVar
 
 from inputlayer.errors import OptionError, nearest
+from inputlayer.stages.autoregression import Autoregression
 from inputlayer.stages.base import Plan, Stage, Steps, TwinSteps
 from inputlayer.stages.difference import Difference
 from inputlayer.stages.instance_norm import InstanceNorm
@@ -16,7 +17,9 @@ from inputlayer.stages.patch import Patch
 from inputlayer.stages.per_channel import PerChannel
 from inputlayer.stages.seasonal import Seasonal
 
-STAGES: dict[str, type[Stage]] = {s.kind: s for s in (InstanceNorm, Seasonal, Difference, PerChannel, Patch, Noise)}
+STAGES: dict[str, type[Stage]] = {
+    s.kind: s for s in (InstanceNorm, Seasonal, Difference, PerChannel, Autoregression, Patch, Noise)
+}
 
 _Made = TypeVar("_Made")
 
@@ -60,6 +63,7 @@ def stage_from(spec: Mapping[str, Any]) -> Stage:
 
 __all__ = [
     "STAGES",
+    "Autoregression",
     "Difference",
     "InstanceNorm",
     "Noise",

@@ -98,6 +98,7 @@ class Stage(nn.Module):
     """
 
     kind: ClassVar[str]
+    forecasts: ClassVar[bool] = False  # whether the way back adds a forecast of its own, which is nothing at first
 
     def options(self) -> dict[str, Any]:
         """The constructor's arguments, as JSON values."""
@@ -170,16 +171,17 @@ def needs_single_steps(stage: str, plan: Plan) -> None:
         )
 
 
-def needs_no_noise(stage: str, plan: Plan) -> None:
-    """Refuse a stage that gives targets back a level which `Noise` has moved already.
+def needs_level(stage: str, plan: Plan) -> None:
+    """Refuse a stage that gives targets a level back, where a stage before it has moved or forecast that already.
 
-    >>> needs_no_noise("InstanceNorm('last')", Plan(("load",), (False,), (0,), (), (), (), length=48, horizon=24))
+    >>> needs_level("InstanceNorm('last')", Plan(("load",), (False,), (0,), (), (), (), length=48, horizon=24))
     """
-    if "noise" in plan.applied:
-        raise StageError(
-            f"{stage} gives the forecast the level back that it takes off, and Noise has moved it already. "
-            f"Put it first: stages=[{stage}, Noise(...)]"
-        )
+    for kind, name, why in (("noise", "Noise", "moved"), ("autoregression", "Autoregression", "forecast")):
+        if kind in plan.applied:
+            raise StageError(
+                f"{stage} gives the forecast the level back that it takes off, and {name} has {why} it already. "
+                f"Put it first: stages=[{stage}, {name}(...)]"
+            )
 
 
 # Patches that end at each sequence's last step: the first is filled up at its front.

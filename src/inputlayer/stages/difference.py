@@ -17,7 +17,7 @@ from inputlayer.stages.base import (
     Steps,
     TwinSteps,
     needs_every_past,
-    needs_no_noise,
+    needs_level,
     needs_numbers,
     needs_single_steps,
     patch_index,
@@ -92,7 +92,7 @@ class Difference(Stage):
         needs_single_steps(f"Difference({self.lag})", plan)
         if not plan.horizon:
             raise StageError("Difference adds a forecast up, step by step, and here is no horizon. Leave it out.")
-        needs_no_noise(f"Difference({self.lag})", plan)
+        needs_level(f"Difference({self.lag})", plan)
         needs_every_past("Difference", plan)
         if plan.targets and plan.quantiles > 1:
             raise StageError(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from inputlayer.columns.base import choose
 from inputlayer.errors import StageError, nearest
-from inputlayer.stages.base import Plan, Stage, Steps, TwinSteps, needs_every_past, needs_no_noise, needs_numbers
+from inputlayer.stages.base import Plan, Stage, Steps, TwinSteps, needs_every_past, needs_level, needs_numbers
 
 if TYPE_CHECKING:
     from inputlayer.graph import Graph
@@ -104,7 +104,7 @@ class InstanceNorm(Stage):
             if name not in plan.channels:
                 hint = nearest(name, plan.channels)
                 raise StageError(f"InstanceNorm: {name!r} is no number that varies by step.{hint}")
-        needs_no_noise(f"InstanceNorm({self.mode!r})", plan)
+        needs_level(f"InstanceNorm({self.mode!r})", plan)
         needs_every_past("InstanceNorm", plan)
         return replace(plan, applied=(*plan.applied, self.kind))
 

@@ -17,7 +17,7 @@ from inputlayer.stages.base import (
     Steps,
     TwinSteps,
     needs_every_past,
-    needs_no_noise,
+    needs_level,
     needs_numbers,
     needs_single_steps,
     patch_index,
@@ -89,7 +89,7 @@ class Seasonal(Stage):
     def plan(self, plan: Plan) -> Plan:
         needs_numbers("Seasonal", plan)
         needs_single_steps(f"Seasonal({self.period})", plan)
-        needs_no_noise(f"Seasonal({self.period})", plan)
+        needs_level(f"Seasonal({self.period})", plan)
         needs_every_past("Seasonal", plan)
         if plan.length is not None and self.period > plan.length:
             raise StageError(
