@@ -23,7 +23,7 @@ ROAD = [
     "columns/", "sequence/", "schema.py", "infer.py", "split.py",
     "blocks.py", "receipt.py", "fit.py", "order.py", "encode.py", "batch.py",
     "stages/", "layer.py", "bodies/", "heads/", "network.py", "checkpoint.py", "run.py", "training.py",
-    "scores.py", "intervals.py", "forecast.py", "prediction.py",
+    "scores.py", "intervals.py", "forecast.py", "prediction.py", "csv_file.py",
     "streaming.py", "quick.py", "stepping.py",
     "seasons.py", "past.py", "linear.py", "pooled.py", "baselines.py", "evaluation.py", "tally.py", "artefact.py",
     "keras/",

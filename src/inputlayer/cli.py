@@ -16,11 +16,8 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from inputlayer.model import Model
 
-_FORMULA = r"^[=+\-@\t\r\n\x00]"
 _PROJECT = "project.toml"
 
 # Messages speak Python; on the command line the same things have these names.
@@ -227,7 +224,9 @@ def predict(
 
     Windows: what follows the last rows of each series. Otherwise: each group, or each row.
 
-    In CSV a text that a spreadsheet would run as a formula (it begins with = + - @) gets a ' in front.
+    In CSV, times are ISO 8601, and predicted numbers have the digits that float32 can tell: seven, or more where they
+    are large beside the target's spread. A text that a spreadsheet would run as a formula (it begins with = + - @) gets
+    a ' in front. Parquet has everything exactly.
 
     \b
     Example:
@@ -235,11 +234,14 @@ def predict(
     """
     if output is not None and output.suffix not in (".csv", ".parquet"):
         fail(f"--output {output}: give a name that ends in .csv or .parquet")
-    found = _load(model).predict(_read(data, model), future=None if future is None else _read(future, model))
+    from inputlayer.csv_file import for_csv
+
+    made = _load(model)
+    found = made.predict(_read(data, model), future=None if future is None else _read(future, model))
     if output is None:
-        typer.echo(harmless(found).write_csv(), nl=False)
+        typer.echo(for_csv(found, made.network).write_csv(), nl=False)
     elif output.suffix == ".csv":
-        harmless(found).write_csv(output)
+        for_csv(found, made.network).write_csv(output)
     else:
         found.write_parquet(output)
 
@@ -370,22 +372,6 @@ def _load(path: Path) -> Model:
     if path.suffix == ".toml" and path.is_file():
         fail(f"{path} is a project, and a model is needed. Train it: inputlayer train {path}, and give its runs/NAME")
     return load(path)
-
-
-def harmless(frame: pl.DataFrame) -> pl.DataFrame:
-    """Texts that a spreadsheet would run (OWASP, CSV injection) get a ``'`` in front; numbers stay as they are.
-
-    Names of columns are texts, too.
-
-    >>> import polars as pl
-    >>> harmless(pl.DataFrame({"site": ["=1+1", "north"], "load": [-1.0, 2.0]})).rows()
-    [("'=1+1", -1.0), ('north', 2.0)]
-    """
-    import polars as pl
-
-    texts = [n for n, t in frame.schema.items() if t == pl.String or isinstance(t, pl.Categorical | pl.Enum)]
-    safe = frame.with_columns(pl.col(n).cast(pl.String).str.replace(_FORMULA, "'${0}") for n in texts)
-    return safe.rename({n: f"'{n}" for n in safe.columns if re.match(_FORMULA, n)})
 
 
 def main() -> None:
