@@ -238,6 +238,25 @@ def test_a_body_says_its_width() -> None:
         il.Model(il.InputLayer(windows()), Nameless()).fit(panel(), epochs=0)
 
 
+@pytest.mark.parametrize(
+    "forward", [lambda self, x: x, lambda self, x, lengths: x, lambda self, x, lengths, future, key, more: x]
+)
+def test_a_body_that_cannot_be_called_is_refused_before_anything_is_trained(forward: Any) -> None:
+    body = type("Alone", (Mean,), {"forward": forward})(3)
+    message = (
+        r"body=Alone: its forward takes \(x.*\), and a body is called with x .*, lengths, future and key. Such as:"
+    )
+    with pytest.raises(OptionError, match=message):
+        il.Model(il.InputLayer(windows()), body)
+
+
+def test_how_a_body_names_what_it_is_given_is_its_own_affair() -> None:
+    forward = lambda self, *given: given[0].new_zeros(len(given[0]), 3, 5)  # noqa: E731
+    body = type("Any", (Mean,), {"forward": forward})(3)
+    assert il.Model(il.InputLayer(plain()), body).fit(panel((80,)), epochs=1).epochs == 1
+    il.Model(il.InputLayer(plain()), type("Compiled", (Mean,), {"forward": max})(3))  # tells nothing of what it takes
+
+
 class Returns(nn.Module):
     """A body that returns what it is told, whatever it sees."""
 

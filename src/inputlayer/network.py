@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ class Network(nn.Module):
             raise OptionError(f"layer={layer!r}: give an il.InputLayer(schema, ...)")
         if not isinstance(body, nn.Module):
             raise OptionError(f"body={body!r}: give a module, such as il.LSTM(units=64)")
+        _check_call(body)
         self.layer, self.body = layer, body
         self.head = head if head is not None else default_head(layer)
         if classes(layer) != isinstance(self.head, Classes):
@@ -55,7 +57,7 @@ class Network(nn.Module):
         if not isinstance(width, int):
             raise OptionError(
                 f"body={type(self.body).__name__}: a body needs an attribute `width`, the size of the last axis of what"
-                " its forward(x, lengths, future, key) returns"
+                " its forward(x, lengths, future, key) returns, such as `self.width = 64`"
             )
         self.head.build(width, bool(getattr(self.body, "direct", False)), plan)
 
@@ -95,6 +97,22 @@ class Network(nn.Module):
             return probabilities
         # Quantiles that cross are put in order: never worse in pinball loss (Chernozhukov et al. 2010).
         return np.sort(self.layer.raw(y), axis=-1)
+
+
+def _check_call(body: nn.Module) -> None:
+    """Refuse a body that cannot be called as `Network.forward` calls it."""
+    try:
+        taken = inspect.signature(body.forward)
+    except ValueError:  # compiled code, which tells nothing
+        return
+    try:
+        taken.bind("x", "lengths", "future", "key")
+    except TypeError:
+        raise OptionError(
+            f"body={type(body).__name__}: its forward takes {taken}, and a body is called with x (batch, time, width of"
+            " the layer), lengths, future and key. Such as: def forward(self, x, lengths, future, key=None): return"
+            " self.linear(x.mean(1, keepdim=True))"
+        ) from None
 
 
 def classes(layer: InputLayer) -> bool:
