@@ -136,6 +136,13 @@ def test_the_example_with_bodies_of_its_own(models: dict[str, il.Model], bare: P
     assert_same(served(bare, tmp_path / "model.onnx", rows), models["LSTM"], rows)
 
 
+def test_the_console_says_what_it_lacks(bare: Path) -> None:
+    done = subprocess.run([bare.with_name("inputlayer"), "--help"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: the command line needs the package ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_list_of_examples_is_whole() -> None:
     assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {*ROWS, "bodies"}
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -397,6 +398,19 @@ def test_help_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_without_its_packages_the_console_says_what_to_install() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, _, entry = project["scripts"]["inputlayer"].partition(":")
+    code = f"import sys; sys.modules['typer'] = None; from {module} import {entry}; {entry}()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: the command line needs the package 'typer'. Install it with: pip install inputlayer\n"
+    )
+    done = subprocess.run([sys.executable, "-m", "inputlayer", "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: inputlayer ")
 
 
 def test_output_to_a_file_is_utf8_whatever_the_locale(trained: Path) -> None:

@@ -30,7 +30,7 @@ ROAD = [
     "wording.py", "shown.py", "road.py", "show.py", "comparison.py", "onnx/", "report/",
     "model.py", "variants.py", "prepared.py", "finished.py", "compare.py",
     "toml.py", "project.py", "program.py", "recipe.py", "draft.py", "runs.py", "compared.py",
-    "checks/", "demo.py", "cli.py", "__init__.py",
+    "checks/", "demo.py", "cli.py", "__main__.py", "__init__.py",
 ]  # fmt: skip
 
 # Files at the front of a folder, in order, where `base.py` alone does not do.
