@@ -82,3 +82,15 @@ def test_what_is_linear_is_learnt_where_the_body_says_nothing() -> None:
     (made,) = model.network.layer.stages
     assert isinstance(made, Autoregression)
     np.testing.assert_allclose(made.weight.detach().flatten(), [-0.9, 1.6], atol=0.1)
+
+
+def test_the_way_back_names_what_is_added_and_what_is_undone() -> None:
+    table = {"hour": list(range(60)), "load": [float(i % 7) for i in range(60)]}
+    schema = il.Schema({"load": il.Number()}, il.Windows("hour", length=8, horizon=2), target="load")
+    stages = [il.InstanceNorm("last"), il.Autoregression(3), il.Patch(2)]
+    back = il.show(il.InputLayer(schema, stages).fit(table), table).to_dict()["after"]["back"]
+    assert [line.split(",")[0] for line in back[:2]] == [
+        "the forecast of Autoregression(size=3) is added",
+        "InstanceNorm(mode='last') is undone",
+    ]
+    assert back[2].startswith("load = output *")

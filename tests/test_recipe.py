@@ -100,7 +100,7 @@ EXAMPLES: dict[str, tuple[str, Any, il.Schema]] = {
 )
 def test_a_patch_is_a_part_of_a_day(length: int, step: timedelta, size: int, reason: str) -> None:
     made = forecast(length, 12, step)
-    assert kinds(made) == ["instance_norm", "patch"]
+    assert kinds(made) == ["instance_norm", "autoregression", "patch"]
     assert made.stages[-1]["size"] == size
     assert reason in made.reasons["stages.patch"]
     assert made.body_spec["decoder"] == {"kind": "segments", "size": min(size, 12)}
@@ -116,13 +116,13 @@ def test_a_clock_with_holes_tells_no_day() -> None:
 
 def test_a_short_look_back_has_no_patch() -> None:
     made = forecast(7, 12)
-    assert kinds(made) == ["instance_norm"]
+    assert kinds(made) == ["instance_norm", "autoregression"]
     assert made.body_spec["decoder"] == {"kind": "segments", "size": 12}
 
 
 def test_several_targets_go_through_one_lstm_each() -> None:
     made = forecast(96, 24, targets=["a", "b"])
-    assert kinds(made) == ["instance_norm", "per_channel", "patch"]
+    assert kinds(made) == ["instance_norm", "per_channel", "autoregression", "patch"]
     assert made.reasons["stages.per_channel"].startswith("2 targets: one LSTM")
     assert made.body_spec["units"] == CHOICES["long"]["units"]
 
@@ -135,17 +135,17 @@ def test_with_enough_days_to_look_back_on_their_mean_is_taken_off() -> None:
     assert made.body_spec["units"] == CHOICES["seasonal"]["units"]
     assert made.head_spec == {"kind": "regression", "loss": CHOICES["seasonal"]["loss"]}
     assert "14 of them make a steady one" in made.reasons["stages.seasonal"]
-    assert kinds(forecast(14 * 24 - 1, 24, hours)) == ["instance_norm", "patch"]  # a row short of 14 days
-    assert kinds(forecast(14 * 24, 11, hours)) == ["instance_norm"]  # a short horizon
-    assert kinds(forecast(14 * 24, 24, timedelta(hours=5))) == ["instance_norm", "patch"]  # no day
+    a_row_short, no_day = forecast(14 * 24 - 1, 24, hours), forecast(14 * 24, 24, timedelta(hours=5))
+    assert kinds(a_row_short) == kinds(no_day) == ["instance_norm", "autoregression", "patch"]
+    assert kinds(forecast(14 * 24, 11, hours)) == ["instance_norm", "autoregression"]  # a short horizon
 
 
 def test_a_horizon_is_long_from_12_steps_on() -> None:
     short = forecast(96, 11, targets=["a", "b"])
-    assert kinds(short) == ["instance_norm"]
+    assert kinds(short) == ["instance_norm", "autoregression"]
     assert "decoder" not in short.body_spec
     assert short.head_spec["loss"] == "mse"
-    assert kinds(forecast(96, 12, targets=["a", "b"])) == ["instance_norm", "per_channel", "patch"]
+    assert kinds(forecast(96, 12, targets=["a", "b"])) == ["instance_norm", "per_channel", "autoregression", "patch"]
 
 
 def test_a_target_whose_past_is_no_input_is_not_measured_from_it() -> None:

@@ -46,6 +46,7 @@ LOSSES = {
 }
 LONG = 12  # steps of a horizon from which it is decoded in segments
 FEW = 1_000  # sequences below which noise and weight decay keep them from being learnt by heart
+LINEAR = 96  # last steps, at most, that Autoregression is given
 PATCHES = 4  # that a look-back holds at least
 SEASONS = 14  # that a look-back holds at least, for their mean to be a level and a season worth taking off
 UNTIMED_PATCHES = 14  # that a look-back is cut into where no clock says how long a day is
@@ -141,6 +142,7 @@ def recipe(task: str, table: Any, schema: Schema) -> Recipe:
       It needs a clock: times, at most 1 % of whose steps are longer than the usual one.
     - A forecast whose targets' pasts are all inputs: InstanceNorm("last"), as series drift from their training level;
       with a horizon of 12 steps or more and a look-back of 14 days or more Seasonal(day) in its place.
+    - Behind InstanceNorm, Autoregression of the look-back, of its last 96 steps at most.
     - A forecast of 12 steps or more: PerChannel, if there are several targets; Patch of the largest divisor of a day
       that the look-back holds 4 times (without a clock, a 14th of the look-back), if that is 2 steps or more; an
       LSTM of 128 units, behind Seasonal 32; Segments as long as a patch; the Huber loss, behind Seasonal absolute
@@ -161,7 +163,7 @@ def recipe(task: str, table: Any, schema: Schema) -> Recipe:
     >>> schema = il.Schema({"load": il.Number()}, il.Windows("day", length=28, horizon=14), target="load")
     >>> made = il.recipe("forecast", table, schema)
     >>> [stage["kind"] for stage in made.stages], made.training["epochs"]
-    (['instance_norm', 'patch'], 120)
+    (['instance_norm', 'autoregression', 'patch'], 120)
     >>> made.reasons["body.units"]
     'for a horizon of 12 steps or more'
     """
@@ -312,13 +314,14 @@ def _forecast(facts: _Facts) -> _Parts:
     if facts.schema.horizon < LONG:
         choice = CHOICES["short"]
         body = {"kind": "lstm", "units": choice["units"], "dropout": choice["dropout"]}
-        why |= {
+        stages, linear = _linear(facts, norm)
+        why |= linear | {
             "body": "One LSTM sees all columns at once.",
             "body.units": f"for a horizon below {LONG} steps, where all columns tell of the next ones",
             "body.dropout": "half of the state is dropped in training: windows overlap and are soon learnt by heart",
             "head.loss": "squared error; for errors that a few wild rows do not rule, mae",
         }
-        return _Parts(choice, norm, body, {"kind": "regression", "loss": "mse"}, why)
+        return _Parts(choice, (*norm, *stages), body, {"kind": "regression", "loss": "mse"}, why)
     if norm and facts.day is not None and facts.length >= SEASONS * facts.day:
         return _long(facts, *_season(facts, facts.day), CHOICES["seasonal"])
     return _long(facts, norm, why, CHOICES["long"])
@@ -339,6 +342,15 @@ def _norm(schema: Schema) -> tuple[tuple[Spec, ...], dict[str, str]]:
     return ({"kind": "instance_norm", "mode": "last"},), {"stages.instance_norm": why}
 
 
+def _linear(facts: _Facts, norm: tuple[Spec, ...]) -> tuple[tuple[Spec, ...], dict[str, str]]:
+    """Autoregression, where each window is measured from its own level."""
+    if not norm:
+        return (), {}
+    size = min(facts.length, LINEAR)
+    why = f"What the last {size} steps say linearly is forecast beside the LSTM, which learns the rest."
+    return ({"kind": "autoregression", "size": size},), {"stages.autoregression": why}
+
+
 def _long(facts: _Facts, norm: tuple[Spec, ...], why: dict[str, str], choice: Mapping[str, Any]) -> _Parts:
     schema, stages = facts.schema, list(norm)
     if norm and len(schema.targets) > 1:
@@ -346,6 +358,10 @@ def _long(facts: _Facts, norm: tuple[Spec, ...], why: dict[str, str], choice: Ma
         why["stages.per_channel"] = (
             f"{len(schema.targets)} targets: one LSTM learns from each of them what all have in common."
         )
+    if choice is CHOICES["long"]:
+        linear, said = _linear(facts, norm)
+        stages += linear
+        why |= said
     size, reason = _patch(facts)
     if size > 1:
         stages.append({"kind": "patch", "size": size})

@@ -327,9 +327,19 @@ def _end(network: Network | InputLayer, road: Road) -> dict[str, Any]:
     }
 
 
+def _undone(stage: nn.Module) -> str:
+    """What the way back through a stage does; nothing for one that leaves the units as they are."""
+    assert isinstance(stage, Stage)
+    if type(stage).back is Stage.back:
+        return ""
+    if stage.forecasts:
+        return f"the forecast of {_stage(stage)} is added, sequence by sequence"
+    return f"{_stage(stage)} is undone, sequence by sequence"
+
+
 def _after(network: Network | InputLayer, road: Road) -> dict[str, Any]:
     layer = network if isinstance(network, InputLayer) else network.layer
-    back = [f"{_stage(s)} is undone, sequence by sequence" for s in reversed(layer.stages) if layer.plans[0].targets]
+    back = [line for s in reversed(layer.stages) if layer.plans[0].targets and (line := _undone(s))]
     for target in layer.schema.targets:
         column, state = layer.schema.columns[target], layer.learnt.states[target]
         back.append(undone(target, column.kind, column.describe(state)))

@@ -116,8 +116,11 @@ class Stage(nn.Module):
         raise NotImplementedError
 
     def back(self, y: Tensor, memo: Any) -> Tensor:
-        """The way back of the network's output, y (B, H, K targets, Q) -> the same shape in the units that came in."""
-        raise NotImplementedError
+        """The way back of the network's output, y (B, H, K targets, Q) -> the same shape in the units that came in.
+
+        Nothing, where a stage leaves the units as they are.
+        """
+        return y
 
     def onnx(self, g: Graph, steps: TwinSteps) -> tuple[TwinSteps, Any]:
         """`forward` in a graph."""
@@ -125,7 +128,7 @@ class Stage(nn.Module):
 
     def onnx_back(self, g: Graph, y: str, memo: Any) -> str:
         """`back` in a graph."""
-        raise NotImplementedError
+        return y
 
     def describe(self) -> dict[str, Any]:
         """What this stage does, for people: JSON values."""

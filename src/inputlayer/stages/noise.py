@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
-from torch import Tensor
 
 from inputlayer.errors import OptionError
 from inputlayer.stages.base import Plan, Stage, Steps, TwinSteps, needs_numbers
@@ -79,14 +78,8 @@ class Noise(Stage):
         noise = torch.randn_like(steps.values) * self.spread
         return steps.replace(values=steps.values + torch.where(steps.present, noise, 0.0)), None
 
-    def back(self, y: Tensor, memo: None) -> Tensor:
-        return y
-
     def onnx(self, g: Graph, steps: TwinSteps) -> tuple[TwinSteps, None]:
         return steps, None
-
-    def onnx_back(self, g: Graph, y: str, memo: None) -> str:
-        return y
 
     @classmethod
     def examples(cls) -> list[Self]:

@@ -123,9 +123,6 @@ class Patch(Stage):
         changes = {name: _flat(patched(getattr(steps, name), index)) for name in _JOINED}
         return steps.replace(**changes, lengths=count_patches(steps.lengths, self.size, self._stride)), None
 
-    def back(self, y: Tensor, memo: None) -> Tensor:
-        return y
-
     def onnx(self, g: Graph, steps: TwinSteps) -> tuple[TwinSteps, None]:
         index, real = twin_patch_index(g, steps.lengths, twin_steps(g, steps.values), self.size, self._stride)
         joined = {}
@@ -138,9 +135,6 @@ class Patch(Stage):
             joined[name] = g("Reshape", taken, shape, allowzero=1)
         lengths = twin_count_patches(g, steps.lengths, self.size, self._stride)
         return steps._replace(**joined, lengths=lengths, real=real), None
-
-    def onnx_back(self, g: Graph, y: str, memo: None) -> str:
-        return y
 
     @classmethod
     def examples(cls) -> list[Self]:
