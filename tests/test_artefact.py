@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from polars.testing import assert_frame_equal
 import inputlayer as il
 from inputlayer import store
 from inputlayer.artefact import fingerprint
+from inputlayer.columns import KINDS
 from inputlayer.errors import ArtefactError
 from samples import ROADS, panel
 
@@ -138,6 +140,27 @@ def test_a_header_that_makes_no_sense_is_refused(saved: bytes, change: dict[str,
     store.write(path, {**{k: v for k, v in header.items() if k != "format"}, **change}, tensors)
     with pytest.raises(ArtefactError, match=r"m\.safetensors"):
         il.load(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own(il.Number):
+    kind = "own"
+
+
+def test_a_kind_of_ones_own_has_to_be_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def schema() -> il.Schema:
+        return il.Schema({"x": Own(), "y": il.Number()}, il.Cells(), target="y")
+
+    with pytest.raises(il.SchemaError, match=r"column 'x': has the kind 'own', .* Register it: .*\.register\(Own\)"):
+        schema()
+    monkeypatch.setitem(KINDS, "own", Own)
+    model = il.Model(il.InputLayer(schema()), il.LSTM(4))
+    model.fit({"x": [1.0, 2.0] * 4, "y": [0.5, 1.5] * 4}, epochs=0)
+    model.save(tmp_path / "m")
+    assert il.load(tmp_path / "m").layer.schema == model.layer.schema
+    monkeypatch.delitem(KINDS, "own")
+    with pytest.raises(ArtefactError, match=r"column 'x' has the kind 'own', .* Import the module that registers it"):
+        il.load(tmp_path / "m")
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,6 +100,10 @@ def fingerprint(fitted: Fitted, encoded: Encoded) -> str:
 
 def _contents(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray], body: nn.Module | None) -> Contents:
     described = header["schema"]
+    kinds = {n: spec["kind"] for n, spec in described["columns"].items()}
+    foreign = [f"column {n!r} has the kind {kind!r}" for n, kind in kinds.items() if kind not in KINDS]
+    if foreign:
+        raise ArtefactError(f"{', '.join(foreign)}, which is not registered. Import the module that registers it first")
     schema = Schema.from_dict({**described, "columns": {n: described["columns"][n] for n in header["columns"]}})
     layer = InputLayer(schema, [stage_from(spec) for spec in header["stages"]])
     states = {

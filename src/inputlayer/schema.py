@@ -191,6 +191,9 @@ def _contradictions(schema: Schema) -> list[Problem]:
     for name, column in columns.items():
         if not isinstance(column, Column):
             problems.add(f"is {column!r}, which is no column kind. Write il.Number(), il.Category(), ...", column=name)
+        elif column.kind not in KINDS:
+            remedy = f"Register it: inputlayer.columns.register({type(column).__name__})"
+            problems.add(f"has the kind {column.kind!r}, which files do not know", column=name, remedy=remedy)
     if problems:
         return list(problems)
     if not isinstance(schema.target, str | tuple) or not all(isinstance(t, str) for t in schema.targets):
