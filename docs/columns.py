@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from inputlayer.bodies import BODIES, DECODERS
-from inputlayer.columns import KINDS
+from inputlayer.columns import KINDS, Column
 from inputlayer.heads import HEADS
 from inputlayer.recipe import recipe
 from inputlayer.sequence import SEQUENCES
@@ -39,6 +39,8 @@ def page() -> str:
     lines += ["- [Recipes](#recipes): all of them chosen by rules"]
     for title, what, registry in PARTS:
         lines += ["", f"## {title}", "", what]
+        if registry is KINDS:
+            lines += ["", "Every kind has:", "", *_options(_sections(Column)["Parameters"])]
         for kind, made in registry.items():
             lines += ["", f"### {made.__name__}", "", f"`il.{made.__name__}({_call(made)})`, in files `{kind}`.", ""]
             lines += _described(made)
@@ -55,15 +57,21 @@ def _call(made: Callable[..., Any]) -> str:
 
 def _described(made: Callable[..., Any]) -> Iterator[str]:
     """A numpydoc docstring as Markdown, without its examples."""
-    text = re.sub(r"``(.*?)``", r"`\1`", inspect.cleandoc(made.__doc__ or ""))
-    text = re.split(r"^>>> ", text, maxsplit=1, flags=re.M)[0]
-    head, *sections = re.split(r"^(\w[\w ]+)\n-{3,}\n", text, flags=re.M)
-    yield head.strip()
-    for title, body in zip(sections[::2], sections[1::2], strict=True):
+    sections = _sections(made)
+    yield sections.pop("").strip()
+    for title, body in sections.items():
         if title in _SKIPPED:
             continue
         yield from ("", f"**{title}**", "")
         yield from _options(body) if title in ("Parameters", "Raises") else [body.strip()]
+
+
+def _sections(made: Callable[..., Any]) -> dict[str, str]:
+    """The parts of a numpydoc docstring by their titles; what stands before the first has none."""
+    text = re.sub(r"``(.*?)``", r"`\1`", inspect.cleandoc(made.__doc__ or ""))
+    text = re.split(r"^>>> ", text, maxsplit=1, flags=re.M)[0]
+    head, *sections = re.split(r"^(\w[\w ]+)\n-{3,}\n", text, flags=re.M)
+    return {"": head, **dict(zip(sections[::2], sections[1::2], strict=True))}
 
 
 def _options(body: str) -> Iterator[str]:

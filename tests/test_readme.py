@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 import inputlayer as il
 from inputlayer import demo
 from inputlayer.cli import app
+from inputlayer.columns.base import Role
 from test_by_hand import ROWS
 
 ROOT = Path(__file__).parents[1]
@@ -93,6 +95,15 @@ def test_the_tests_that_hold_the_guarantees_are_there() -> None:
 def test_links_lead_somewhere() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", README)
     assert [link for link in links if "//" not in link and not (ROOT / link).exists()] == []
+
+
+def test_the_page_of_kinds_tells_the_roles_once_and_sends_nobody_elsewhere() -> None:
+    page = (ROOT / "docs" / "columns.md").read_text(encoding="utf-8")
+    before, _, kinds = page.partition("### Number")
+    (role,) = re.findall(r"^- `role`: (.*)$", before, flags=re.M)
+    assert all(f'`"{name}"`: ' in role for name in get_args(Role))
+    assert "- `role`:" not in kinds
+    assert "See `" not in page
 
 
 def test_the_page_of_kinds_is_that_of_the_registries(tmp_path: Path) -> None:

@@ -252,6 +252,13 @@ class Column:
     Class attributes: `kind`, its name in files; `State`, the class of what it learns; `invertible`, whether `back`
     undoes `encode`; `steps`, whether a cell can hold the steps of a sequence (``Cells(steps=...)``); `first_class`, the
     code of the first class where the kind can be a target of classes (smaller codes are no class).
+
+    Parameters
+    ----------
+    role
+        ``"observed"``: known up to now. ``"known"``: known ahead too, such as a holiday; a forecast then asks for the
+        next rows (`future=`). ``"static"``: one value for each series or group, given once beside its steps.
+        ``"target"``: predicted, and its past no input.
     """
 
     role: Role = "observed"

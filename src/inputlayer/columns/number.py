@@ -144,8 +144,6 @@ class Number(Column):
     sigma
         Of ``"periodic"``: the standard deviation that its frequencies are drawn with, in turns per scaled unit. The
         larger, the finer the differences between numbers that it tells from the start. Try 0.01 to 10.
-    role
-        See `Column`.
 
     Notes
     -----
