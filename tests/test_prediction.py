@@ -82,6 +82,15 @@ def test_backtests_keep_the_tables_order_whatever_the_lengths() -> None:
     assert steps["row"].to_list() == list(range(frame.height))[::-1]
 
 
+def test_the_row_of_a_step_is_documented_where_it_is_looked_for() -> None:
+    frame = panel((9, 5))
+    found = trained(groups(per_step=True), frame, epochs=0).predict(frame)
+    assert found.columns[:2] == ["site", "row"]
+    groups_doc, predict_doc = (" ".join(str(made.__doc__).split()) for made in (il.Groups, il.Model.predict))
+    assert "in ``row`` its number in the table, from 0" in groups_doc
+    assert "with ``per_step=True`` a line for each row, and ``row``, its number in `table`, from 0" in predict_doc
+
+
 def test_the_truth_is_raw_and_null_where_missing() -> None:
     frame = waves().with_columns(score=pl.when(pl.int_range(pl.len()) != 2).then(pl.col("score") * 1000))
     model = trained(cells(), frame)

@@ -222,7 +222,7 @@ def predict(
 ) -> None:
     """Predict in raw units.
 
-    Windows: what follows the last rows of each series. Otherwise: each group, or each row.
+    Windows: what follows the last rows of each series. Otherwise: each group, or each row (row counts from 0).
 
     In CSV, times are ISO 8601, and predicted numbers have the digits that float32 can tell: seven, or more where they
     are large beside the target's spread. A text that a spreadsheet would run as a formula (it begins with = + - @) gets

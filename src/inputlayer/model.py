@@ -219,8 +219,11 @@ class Model:
         Returns
         -------
         polars.DataFrame
-            Windows: the `by` columns, ``origin``, ``step``, the order column, each target (and its quantiles). Groups:
-            the `by` columns; Cells: ``row``. Classes: the label and ``p_<class>``.
+            Windows: the `by` columns; ``origin``, what the order column holds in the last row seen; ``step``, from 1 to
+            the horizon; the order column, where it is known; each target, and its quantiles (``load_q10``). Groups: the
+            `by` columns, and each target; with ``per_step=True`` a line for each row, and ``row``, its number in
+            `table`, from 0. Cells: ``row``, and each target. Classes: the label, and ``p_<class>``. Where a column of
+            the table that is given back has the name ``origin``, ``step`` or ``row``, theirs ends in ``_``.
 
         Raises
         ------

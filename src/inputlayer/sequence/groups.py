@@ -21,7 +21,8 @@ class Groups(Sequence):
     order
         The column that orders the rows of a group; without one they keep the table's order.
     per_step
-        Whether every row has a target of its own, rather than the group one.
+        Whether every row has a target of its own, rather than the group one. A prediction then has a line for each row,
+        and in ``row`` its number in the table, from 0.
     max_length
         Keep only the last so many rows of a longer group.
 
