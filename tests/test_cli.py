@@ -390,6 +390,14 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert f"  inputlayer {command}" in passed(command, "--help")
 
 
+@pytest.mark.parametrize("command", ["init", "train", "evaluate", "predict", "show", "compare", "export", "demo"])
+def test_help_names_what_is_to_be_given_and_no_types_of_python(command: str) -> None:
+    text = passed(command, "--help")
+    assert not re.findall(r"<[^>]*>|\[\[|list\[", text)
+    assert "Options:\n" in text
+    assert ("Arguments:\n" in text) == (command != "demo")
+
+
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom inputlayer.cli import app\n"

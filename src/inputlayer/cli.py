@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
     from inputlayer.model import Model
@@ -49,6 +49,19 @@ class Commands(TyperGroup):
             if os.environ.get("INPUTLAYER_DEBUG") == "1" and not _is_typers(error):
                 raise
             _report(error)
+
+
+class Command(TyperCommand):
+    """Its help names what is to be given, and no types of Python."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the sections of arguments and options."""
+        for kind in ("argument", "option"):
+            records = [p.get_help_record(ctx) for p in self.get_params(ctx) if p.param_type_name == kind]
+            rows = [(re.sub(r" <.*>$", "", name), text) for name, text in filter(None, records)]
+            if rows:
+                with formatter.section(f"{kind.capitalize()}s"):
+                    formatter.write_dl(rows)
 
 
 def _is_typers(error: Exception) -> bool:
@@ -117,12 +130,12 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
         raise typer.Exit
 
 
-@app.command()
+@app.command(cls=Command)
 def init(
     data: Data,
     target: Annotated[list[str], typer.Option(metavar="COLUMN", help="What to predict; may be given several times.")],
-    length: Annotated[int | None, typer.Option(help="Look-back, in rows.")] = None,
-    horizon: Annotated[int | None, typer.Option(help="Rows to predict ahead.")] = None,
+    length: Annotated[int | None, typer.Option(metavar="ROWS", help="Look-back.")] = None,
+    horizon: Annotated[int | None, typer.Option(metavar="ROWS", help="How far to predict ahead.")] = None,
     by: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="What tells one series from another.")] = None,
     order: Annotated[str | None, typer.Option(metavar="COLUMN", help="What orders the rows.")] = None,
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write here, not to standard output.")] = None,
@@ -148,14 +161,16 @@ def init(
         output.write_text(text, encoding="utf-8")
 
 
-@app.command()
+@app.command(cls=Command)
 def train(
     project: ProjectPath,
-    name: Annotated[str | None, typer.Option(help="The run's folder in runs/; else the project's name.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Instead of that in the project.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Instead of that in the project.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Instead of that in the project.")] = None,
-    device: Annotated[str | None, typer.Option(help="Instead of that in the project.")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The run's folder in runs/; else the project's name.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="NUMBER", help="Instead of that in the project.")] = None,
+    lr: Annotated[float | None, typer.Option(metavar="NUMBER", help="Instead of that in the project.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="NUMBER", help="Instead of that in the project.")] = None,
+    device: Annotated[str | None, typer.Option(metavar="DEVICE", help="Instead of that in the project.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a run of the same name.")] = False,
 ) -> None:
@@ -178,12 +193,10 @@ def train(
         fail(f"interrupted: {run.path} holds the best weights so far. Go on with --resume.", 130)
 
 
-@app.command()
+@app.command(cls=Command)
 def evaluate(
     model: ModelPath,
-    data: Annotated[
-        str | None, typer.Argument(metavar="[DATA]", help="Else the test part of the run's project.")
-    ] = None,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help="Else the test part of the run's project.")] = None,
     context: Context = None,
     allow_seen: Annotated[
         bool, typer.Option("--allow-seen", help="Score rows that were fitted on all the same.")
@@ -209,7 +222,7 @@ def evaluate(
     typer.echo(json_text(found) if as_json else str(found))
 
 
-@app.command()
+@app.command(cls=Command)
 def predict(
     model: ModelPath,
     data: Data,
@@ -246,10 +259,10 @@ def predict(
         found.write_parquet(output)
 
 
-@app.command()
+@app.command(cls=Command)
 def show(
     source: Annotated[Path, typer.Argument(metavar="MODEL_OR_PROJECT", help="A model, or a project's TOML file.")],
-    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="Of a project: else its test part.")] = None,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help="Of a project: else its test part.")] = None,
     context: Context = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page, not to standard output.")] = None,
 ) -> None:
@@ -283,19 +296,19 @@ def show(
         html.write_text(picture.to_html(), encoding="utf-8")
 
 
-@app.command()
+@app.command(cls=Command)
 def compare(
     project: ProjectPath,
     others: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[OTHERS]", help="Projects whose input layers, or models, stand beside."),
+        typer.Argument(metavar="OTHERS", help="Projects whose input layers, or models, stand beside."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="The folder in runs/; else the project's name and -compared.")
+        str | None, typer.Option(metavar="NAME", help="The folder in runs/; else the project's name and -compared.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="How often each is trained.", min=1)] = 3,
-    epochs: Annotated[int | None, typer.Option(help="Instead of that in the project.")] = None,
-    device: Annotated[str | None, typer.Option(help="Instead of that in the project.")] = None,
+    seeds: Annotated[int, typer.Option(metavar="NUMBER", help="How often each is trained.", min=1)] = 3,
+    epochs: Annotated[int | None, typer.Option(metavar="NUMBER", help="Instead of that in the project.")] = None,
+    device: Annotated[str | None, typer.Option(metavar="DEVICE", help="Instead of that in the project.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a comparison that was stopped.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a comparison of the same name.")] = False,
 ) -> None:
@@ -320,7 +333,7 @@ def compare(
         fail(f"interrupted: {run.path} holds what is finished. Go on with --resume.", 130)
 
 
-@app.command()
+@app.command(cls=Command)
 def export(
     model: ModelPath,
     output: Annotated[Path, typer.Argument(metavar="FILE", help="The .onnx file to write.")],
@@ -342,7 +355,7 @@ def export(
     typer.echo(str(_load(model).export(output, None if data is None else _read(data, model))))
 
 
-@app.command()
+@app.command(cls=Command)
 def demo() -> None:
     """Show what an input layer buys.
 
