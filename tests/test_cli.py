@@ -15,6 +15,7 @@ import pytest
 from lightning.pytorch import Callback
 from typer.testing import CliRunner, Result
 
+import inputlayer as il
 from inputlayer import runs
 from inputlayer.cli import app
 from inputlayer.csv_file import harmless
@@ -355,6 +356,20 @@ def test_bad_project_is_told_all_at_once(here: Path) -> None:
     assert "bad.toml has 2 problems" in message
     assert "Did you mean 'units'?" in message
     assert "Did you mean 'epochs'?" in message
+
+
+def test_too_few_sequences_for_a_draft_are_told_the_way_that_is_left(here: Path) -> None:
+    write("few.csv", [[i // 5, i / 7, "ab"[i // 5 % 2]] for i in range(80)], "id,x,label")
+    message = failed("init", "few.csv", "--target", "label", "--by", "id", "--output", "few.toml")
+    assert "the recipe needs at least 20 sequences to train on, and here are 10. Give more rows; or choose" in message
+    assert not Path("few.toml").exists()
+    code = re.findall(r"in Python: (.*), where schema is what (.*) guesses, or an il.Schema", message)
+    ((train, guess),) = code
+    table = il.read("few.csv")
+    schema = il.infer(table, "label", by="id")
+    names = {"il": il, "table": table, "target": "label", "schema": schema}
+    assert eval(guess, names).target == "label"
+    assert eval(train.replace("(table)", "(table, epochs=1)"), names).epochs == 1
 
 
 def test_project_without_its_table(here: Path) -> None:

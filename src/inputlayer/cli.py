@@ -28,6 +28,10 @@ _AS_TYPED = {
     r"\bcontext=\[train, valid\]": "several --context",
     r"\bcontext=": "--context",
     r"\bmax_gap,": "max_gap under [sequence],",
+    r"\bchoose the parts yourself: il\.Model\(\.\.\.\)": (
+        "choose the parts yourself, in Python: il.Model(il.InputLayer(schema), il.LSTM(units=16)).fit(table), where"
+        " schema is what il.infer(table, target) guesses, or an il.Schema(...) of your own"
+    ),
     r"\bPass future=,": "Pass --future FILE,",
     r"\bfuture=": "--future",
     r"\bresume=False\b": "--force, or under a new --name",
