@@ -613,6 +613,11 @@ class OwnStage(Stage):
         return y
 
 
+class HalfStage(OwnStage):
+    def onnx(self, g: Any, steps: Any) -> Any:
+        return steps, None
+
+
 class OwnDecoder(Decoder):
     kind = "own"
 
@@ -646,10 +651,10 @@ def test_parts_of_ones_own_are_refused_by_name(tmp_path: Path, monkeypatch: pyte
     frame = {"day": list(range(40)), "load": [float(i % 7) for i in range(40)], "temp": [0.5] * 40}
     schema = il.Schema({"load": il.Number(), "temp": OwnKind()}, il.Windows("day", 5, horizon=2), target="load")
     for body, named in ((il.LSTM(3, decoder=OwnDecoder()), "the decoder OwnDecoder"), (OwnBody(), "the body OwnBody")):
-        model = drawn_model(schema, frame, [OwnStage()], body=body)
+        model = drawn_model(schema, frame, [OwnStage(), HalfStage()], body=body)
         with pytest.raises(il.OptionError) as error:
             model.export(tmp_path / "model.onnx")
-        for text in ("column 'temp': OwnKind", named, "the stage OwnStage"):
+        for text in ("column 'temp': OwnKind", named, "the stage OwnStage", "the stage HalfStage"):
             assert f"{text} has no ONNX twin" in str(error.value)
     assert list(tmp_path.iterdir()) == []
 

@@ -123,8 +123,10 @@ _REMEDY = {
 
 
 def _lacks_twin(module: nn.Module, base: Any) -> bool:
-    methods = [name for name in ("onnx", "onnx_back") if hasattr(base, name)]
-    return isinstance(module, base) and any(getattr(type(module), name) is getattr(base, name) for name in methods)
+    """Whether what a module does has no twin; a stage whose way back does nothing needs none of that."""
+    names = ("back", "onnx", "onnx_back")
+    own = {name for name in names if getattr(type(module), name, None) is not getattr(base, name, None)}
+    return isinstance(module, base) and ("onnx" not in own or ("back" in own and "onnx_back" not in own))
 
 
 def _own(what: str, module: nn.Module) -> Problem:
