@@ -274,6 +274,18 @@ def test_wrong_options_are_named_at_once() -> None:
         assert text in str(error.value)
 
 
+class Own(torch.nn.Linear):
+    """A body whose weights are there from the start."""
+
+    width = 1
+
+    def __init__(self) -> None:
+        super().__init__(1, 1)
+
+    def forward(self, x: Any, lengths: Any, future: Any, key: Any = None) -> Any:
+        return super().forward(x)
+
+
 def test_wrong_rows_are_named_at_once() -> None:
     layer, other = il.InputLayer(schema()), il.InputLayer(schema(length=9))
     with pytest.raises(il.OptionError) as error:
@@ -284,7 +296,7 @@ def test_wrong_rows_are_named_at_once() -> None:
             others={
                 "layer": layer,
                 "same body": il.Model(layer, il.LSTM(3)),
-                "own": il.Model(layer, torch.nn.GRU(1, 1)),
+                "own": il.Model(layer, Own()),
             },  # type: ignore[dict-item]
         )
     message = str(error.value)
@@ -294,7 +306,7 @@ def test_wrong_rows_are_named_at_once() -> None:
     assert "'model' is" in message
     assert "'layer' is" in message
     assert "'same body' differs in its input layer only: give that in alternatives=" in message
-    assert "others: 'own': the body GRU has its weights already" in message
+    assert "others: 'own': the body Own has its weights already" in message
 
 
 def test_a_layer_that_cannot_be_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
