@@ -21,9 +21,10 @@ def ett(name: str) -> il.Table:
     return il.read(data_file(f"ett/{name}.csv")).take(np.arange(ETT_TRAIN + 2 * ETT_PART))
 
 
-def ett_schema(length: int, horizon: int) -> il.Schema:
-    """All seven channels forecast from all seven, nothing else: the published tables use no calendar."""
-    columns = {channel: il.Number() for channel in CHANNELS}
+def ett_schema(length: int, horizon: int, *, hour: bool = False) -> il.Schema:
+    """All seven channels forecast from all seven, and from nothing else unless the hour of the day is given."""
+    columns: dict[str, il.Number | il.Timestamp] = {"date": il.Timestamp(parts=("hour",))} if hour else {}
+    columns |= {channel: il.Number() for channel in CHANNELS}
     return il.Schema(columns, il.Windows("date", length=length, horizon=horizon), target=list(CHANNELS))
 
 

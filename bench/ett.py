@@ -12,7 +12,9 @@ Test errors were printed beside the validation ones; what is taken follows the v
 as 32, which train in half the time). The Huber loss and Autoregression were chosen later in the same way, for look-back
 96 and on the validation part alone. ``--search`` repeats the main candidates and never reads a test row.
 
-``--look-back 96``: the recipe with that look-back, instead of 720. ``--search``: the candidates on the validation part.
+``--look-back 96``: the recipe with that look-back, instead of 720. ``--hour``: the hour of the day is an input, as in some
+of the published models (iTransformer's and CycleNet's know it, SegRNN and PatchTST do not). ``--search``: the candidates
+on the validation part.
 ``--seeds 1``, ``--workers 1``.
 """
 
@@ -55,6 +57,7 @@ class Job(NamedTuple):
     horizon: int
     seed: int
     length: int
+    hour: bool
     candidate: str | None = None
 
 
@@ -81,7 +84,7 @@ def candidates() -> dict[str, tuple[list[il.Stage], il.LSTM, str]]:
 def run(job: Job) -> tuple[float, float, float]:
     """MSE, MAE and the seconds of training; of the validation part for a candidate, else of the test part."""
     torch.set_num_threads(1)
-    schema = ett_schema(length=job.length, horizon=job.horizon)
+    schema = ett_schema(job.length, job.horizon, hour=job.hour)
     train, valid, test = il.split(ett(job.data), schema, valid=ETT_PART, test=ETT_PART)
     if job.candidate is None:
         model = il.recipe("forecast", train, schema).model()
@@ -103,8 +106,8 @@ def together(jobs: Sequence[Job], workers: int) -> list[tuple[float, float, floa
         return list(pool.map(run, jobs))
 
 
-def search(length: int, workers: int) -> str:
-    jobs = [Job(d, h, 0, length, name) for name in candidates() for d in DATA for h in (96, 720)]
+def search(length: int, hour: bool, workers: int) -> str:
+    jobs = [Job(d, h, 0, length, hour, name) for name in candidates() for d in DATA for h in (96, 720)]
     found = np.array(together(jobs, workers)).reshape(len(candidates()), -1, 3)
     rows = [
         [name, *(f"{mse:.4f}" for mse in cells[:, 0]), f"{cells[:, 0].mean():.4f}"]
@@ -114,12 +117,12 @@ def search(length: int, workers: int) -> str:
     return f"## ETT: candidates, validation MSE, look-back {length}\n\n" + table(heads, rows)
 
 
-def report(length: int, seeds: int, workers: int) -> str:
-    jobs = [Job(d, h, s, length) for d in DATA for h in HORIZONS for s in range(seeds)]
+def report(length: int, hour: bool, seeds: int, workers: int) -> str:
+    jobs = [Job(d, h, s, length, hour) for d in DATA for h in HORIZONS for s in range(seeds)]
     found = np.array(together(jobs, workers)).reshape(len(DATA) * len(HORIZONS), seeds, 3)
     mean, spread = found[..., :2].mean(1), found[..., 0].std(1, ddof=1) if seeds > 1 else np.zeros(len(found))
     cells = [f"{mse:.3f}/{mae:.3f}" for mse, mae in mean]
-    rows = [[f"inputlayer recipe ({length})", *cells, "{:.4f}/{:.4f}".format(*mean.mean(0))]]
+    rows = [[f"inputlayer recipe ({length}{', hour' if hour else ''})", *cells, "{:.4f}/{:.4f}".format(*mean.mean(0))]]
     for name, text in PUBLISHED[length].items():
         pairs = np.array([[float(x) for x in cell.split("/")] for cell in text.split()])
         rows.append([name, *text.split(), "{:.4f}/{:.4f}".format(*pairs.mean(0))])
@@ -136,7 +139,8 @@ def main() -> None:
         name: int(given[given.index(name) + 1]) for name in ("--look-back", "--seeds", "--workers") if name in given
     }
     length, workers, clock = option.get("--look-back", 720), option.get("--workers", 2), Clock()
-    print(search(length, workers) if "--search" in given else report(length, option.get("--seeds", 3), workers))
+    hour, seeds = "--hour" in given, option.get("--seeds", 3)
+    print(search(length, hour, workers) if "--search" in given else report(length, hour, seeds, workers))
     print("\n" + clock.line(1))
 
 

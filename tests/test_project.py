@@ -282,7 +282,7 @@ def test_draft_is_a_project_with_reasons(tmp_path: Path) -> None:
     made = Project.from_toml(text, tmp_path)
     assert list(made.schema.columns) == ["day", "load", "wind", "bad\nname = 1"]
     assert made.schema.columns["load"].options() == {"sentinels": [-9999.0]}
-    assert list(made.stages) == [{"kind": "instance_norm", "mode": "last"}]
+    assert list(made.stages) == [{"kind": "instance_norm", "mode": "last"}, {"kind": "autoregression", "size": 6}]
     assert "-9999 stands far from the rest, taken for missing; the target, whose past is an input" in text
     assert "# row: left out: it counts the rows" in text
     assert "# same: left out: always 'x'" in text
