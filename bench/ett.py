@@ -12,9 +12,9 @@ Test errors were printed beside the validation ones; what is taken follows the v
 as 32, which train in half the time). The Huber loss and Autoregression were chosen later in the same way, for look-back
 96 and on the validation part alone. ``--search`` repeats the main candidates and never reads a test row.
 
-``--look-back 96``: the recipe with that look-back, instead of 720. ``--hour``: the hour of the day is an input, as in some
-of the published models (iTransformer's and CycleNet's know it, SegRNN and PatchTST do not). ``--search``: the candidates
-on the validation part.
+``--look-back 96``: the recipe with that look-back, instead of 720. ``--hour``: the hour of the day is an input, as in
+some of the published models (iTransformer and CycleNet have it, SegRNN and PatchTST do not). ``--search``: the
+candidates on the validation part.
 ``--seeds 1``, ``--workers 1``.
 """
 
