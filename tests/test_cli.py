@@ -465,3 +465,29 @@ def test_predictions_in_csv_are_harmless(here: Path) -> None:
     assert "\n'=1+1," in passed("predict", "runs/panel", "load.csv")
     passed("predict", "runs/panel", "load.csv", "--output", "f.parquet")
     assert pl.read_parquet("f.parquet")["site"].to_list() == ["=1+1", "north"]
+
+
+# -- which project tells how a table is read --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_project_as_powershell_writes_it_can_be_shown_with_a_table(here: Path, encoding: str) -> None:
+    text = Path("project.toml").read_text(encoding="utf-8").replace("[data]", '[data]\nmissing = ["none"]')
+    Path("other.toml").write_text(text, encoding=encoding)
+    write("new.csv", with_cell(20, 1, "none"))
+    assert "load" in passed("show", "other.toml", "new.csv")
+
+
+def test_a_project_beside_a_model_that_it_did_not_make_is_not_read(trained: Path, here: Path) -> None:
+    expected = passed("predict", str(trained / "runs" / "project"), "load.csv")
+    other = Path("other")
+    other.mkdir()
+    (other / "m.safetensors").write_bytes((trained / "runs" / "project" / "model.safetensors").read_bytes())
+    for text in ('[project]\nname = "mine"\n', '[data]\nmissing = ["0.5"]\n'):
+        (other / "project.toml").write_text(text)
+        assert passed("predict", "other/m.safetensors", "load.csv") == expected
+
+
+def test_a_project_that_cannot_be_read_is_no_defect(here: Path) -> None:
+    Path("bad.toml").write_text("[data\n")
+    assert "bad.toml is no TOML file" in failed("show", "bad.toml", "load.csv", "--context", "load.csv")

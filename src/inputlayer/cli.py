@@ -7,7 +7,6 @@ import io
 import os
 import re
 import sys
-import tomllib
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -375,11 +374,13 @@ def demo() -> None:
 
 
 def _read(path: str, model: Path) -> Any:
-    """The table at `path`, its missing cells marked as in the run that `model` comes from."""
+    """The table at `path`, its missing cells marked as in `model`: a project, or what was trained by one."""
+    from inputlayer.project import Project
+    from inputlayer.runs import project_of
     from inputlayer.table import read
 
-    run = model if model.suffix == ".toml" else (model if model.is_dir() else model.parent) / _PROJECT
-    marks = tomllib.loads(run.read_text(encoding="utf-8"))["data"].get("missing") if run.exists() else None
+    file = model if model.suffix == ".toml" else project_of(model)
+    marks = None if file is None else Project.read(file).missing
     return read(path) if marks is None else read(path, marks)
 
 

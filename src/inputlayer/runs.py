@@ -118,6 +118,13 @@ def context(project: Project, *parts: Table | None) -> list[Table]:
     return [part for part in parts if part is not None and looks_back]
 
 
+def project_of(run: Path) -> Path | None:
+    """The project's file that `run`, a run's folder or model, was trained by; None where nothing tells that it was."""
+    path = (run if run.is_dir() else run.parent) / PROJECT
+    # Beside a model of another name, or elsewhere, it may be another model's.
+    return path if path.exists() and (run.is_dir() or run.name == MODEL) else None
+
+
 def last_part(run: Path) -> tuple[Table, list[Table]]:
     """The test part of the project that `run`, a run's folder or model, was trained by, and what came before it.
 
@@ -126,8 +133,8 @@ def last_part(run: Path) -> tuple[Table, list[Table]]:
     OptionError
         If there is no project beside the model, or it has no test part.
     """
-    path = (run if run.is_dir() else run.parent) / PROJECT
-    if not (path.exists() and (run.is_dir() or run.name == MODEL)):  # a project elsewhere may be another model's
+    path = project_of(run)
+    if path is None:
         raise OptionError(f"which table? {run} has no project that would tell. Write: inputlayer evaluate {run} DATA")
     project = Project.read(path)
     train, valid, test = project.parts()
