@@ -545,3 +545,16 @@ def test_ctrl_c_keeps_what_is_finished(here: Path, counting: type[Counting], mon
     assert json.loads((here / "runs" / "project-compared" / "comparison.json").read_text())["interrupted"] is True
     counting.stop_in = 0
     shell("project.toml", "--seeds", "1", "--resume")
+
+
+def test_what_is_refused_leaves_nothing_behind(here: Path) -> None:
+    Path("again.toml").write_text(PROJECT)
+    Path("long.toml").write_text(PROJECT.replace('instance_norm"', 'patch", size = 7'))
+    shell("project.toml", "again.toml", code=2)
+    shell("project.toml", "long.toml", code=2)
+    assert not Path("runs").exists()
+    shell("project.toml", "--seeds", "1", "--epochs", "0")
+    kept = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+    shell("project.toml", "long.toml", "--force", code=2)
+    shell("project.toml", "--resume", "--epochs", "2", code=2)
+    assert kept == {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}

@@ -119,17 +119,38 @@ def compare(
     >>> [row["name"] for row in found.to_dict()["rows"] if row["group"] != "baseline"]
     ['full layer', 'without InstanceNorm', 'without wind']
     """
+    kept = Finished(None if run is None else Path(run), resume)
+    named = alternatives or {}, others or {}
+    return compare_into(kept, model, (train, valid, test), seeds, *named, stages=stages, columns=columns, **training)
+
+
+def compare_into(
+    kept: Finished,
+    model: Model,
+    tables: tuple[Any, Any, Any],
+    seeds: Sequence[int],
+    alternatives: Mapping[str, InputLayer],
+    others: Mapping[str, Model],
+    /,
+    *,
+    stages: bool = True,
+    columns: bool = True,
+    **training: Any,
+) -> Comparison:
+    """`compare` of the `tables` train, valid and test, which leaves what is finished in `kept`."""
     if not isinstance(model, Model):
         raise OptionError(f"compare({type(model).__name__}): give an il.Model(layer, body)")
     own = {n: v for n, v in model.training.items() if n not in _NOT_HERE}
     options = _options(seeds, {**own, **training})
-    kept = Finished(None if run is None else Path(run), resume)
-    rows, notes = variants(model, alternatives or {}, others or {}, stages=stages, columns=columns)
+    rows, notes = variants(model, alternatives, others, stages=stages, columns=columns)
+    train, valid, test = tables
     parts = Parts(Table.of(train), None if valid is None else Table.of(valid), Table.of(test))
     parts.check(model.layer.schema)
     prepared = prepare_all(rows, parts, options, notes)
     wanted = {(p.name, seed): p.circumstances for seed in seeds for p in prepared}
     done = kept.load({(_BASELINES, ANY): prepared[0].tables, **wanted})
+    if kept.begin is not None:
+        kept.begin()
     failed: dict[str, str] = {}
     interrupted = False
     try:

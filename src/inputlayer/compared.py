@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inputlayer.compare import compare
+from inputlayer.compare import compare_into
 from inputlayer.comparison import Comparison
 from inputlayer.errors import OptionError
+from inputlayer.finished import Finished
 from inputlayer.layer import InputLayer
 from inputlayer.model import Model
 from inputlayer.project import Project
@@ -21,7 +22,7 @@ _FILES = (COMPARISON, REPORT, PROJECT, PARTS)
 
 
 def choose(runs: Path, name: str, *, resume: bool, force: bool) -> RunFolder:
-    """The folder `name` in `runs`, as `RunFolder.choose` does it. What stands there goes once the tables are read.
+    """The folder `name` in `runs`, as `RunFolder.choose` does it. What stands there goes when training begins.
 
     Raises
     ------
@@ -67,17 +68,9 @@ def compare_project(
     start = training.pop("seed", 0)
     if training.pop("patience", None) is not None:
         say("patience has no effect here: all get the same number of steps.\n")
-    _begin(run, project)
-    found = compare(
-        project.model(),
-        *(train, valid, test),
-        seeds=tuple(range(start, start + seeds)),
-        alternatives=alternatives,
-        others=models,
-        run=run.path / PARTS,
-        resume=run.resume,
-        **training,
-    )
+    kept = Finished(run.path / PARTS, run.resume, lambda: _begin(run, project))
+    tables, drawn = (train, valid, test), tuple(range(start, start + seeds))
+    found = compare_into(kept, project.model(), tables, drawn, alternatives, models, **training)
     told = found.to_dict()
     write_whole(run.path / COMPARISON, json_text(told))
     say(str(found))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,20 +33,24 @@ class Part:
 class Finished:
     """The finished parts of a comparison, each known by a name and a seed. Without a folder nothing is kept.
 
+    `begin` makes room in the folder: it is called once nothing can be refused any more, before anything is trained.
+
     Raises
     ------
     OptionError
-        If `folder` holds parts already and `resume` is False, or it is to be gone on with and there is no folder.
+        If `folder` holds parts already, `resume` is False and there is no `begin`; or it is to be gone on with and
+        there is no folder.
     """
 
     folder: Path | None
     resume: bool = False
+    begin: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         if self.folder is None:
             if self.resume:
                 raise OptionError("resume=True needs run=..., the folder that holds what was finished")
-        elif not self.resume and any(self.folder.glob("*.safetensors")):
+        elif not self.resume and self.begin is None and any(self.folder.glob("*.safetensors")):
             raise OptionError(
                 f"{self.folder} holds parts of a comparison: go on with it by resume=True, or choose another run=..."
             )
