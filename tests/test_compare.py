@@ -558,3 +558,39 @@ def test_what_is_refused_leaves_nothing_behind(here: Path) -> None:
     shell("project.toml", "long.toml", "--force", code=2)
     shell("project.toml", "--resume", "--epochs", "2", code=2)
     assert kept == {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+
+
+def test_projects_are_compared_by_what_they_are_and_not_by_how_they_are_written(here: Path) -> None:
+    marks = 'missing = ["NA", "", "N/A", "NaN", "nan", "null", "NULL"]'
+    text = PROJECT.replace("units = 3", "units = 3, layers = 1").replace("seed = 4", "seed = 4, batch = 64")
+    text = text.replace('{ kind = "instance_norm" }', "").replace('target = "load"', f'target = "load", {marks}')
+    Path("bare.toml").write_text(f'{text}[head]\nkind = "regression"\n[split]\nvalid = 0.2\n')
+    segments = PROJECT.replace("units = 3", 'units = 3, decoder = { kind = "segments", size = 1 }')
+    Path("segments.toml").write_text(segments)
+    shell("project.toml", "bare.toml", "segments.toml", "--seeds", "1", "--epochs", "0")
+    told = json.loads((here / "runs" / "project-compared" / "comparison.json").read_text())
+    groups = {row["name"]: row["group"] for row in told["rows"]}
+    assert (groups["bare"], groups["segments"]) == ("alternative", "other")
+
+
+def test_decoders_that_differ_in_an_option_only_are_other_models() -> None:
+    decoders = il.LSTM(3, decoder=il.Segments(1)), il.LSTM(3, decoder=il.Segments(2))
+    told = il.compare(
+        model(decoders[0]),
+        *PARTS,
+        seeds=(0,),
+        stages=False,
+        columns=False,
+        others={"wide": model(decoders[1])},
+        epochs=0,
+    ).to_dict()
+    assert "wide" in [row["name"] for row in told["rows"]]
+
+
+def test_what_a_shell_cannot_compare_is_said_in_its_own_terms(here: Path) -> None:
+    Path("again.toml").write_text(PROJECT + '[head]\nkind = "regression"\n')
+    table().with_columns(importance=pl.lit(1.0)).write_csv("load.csv")
+    Path("weighed.toml").write_text(PROJECT.replace('target = "load"', 'target = "load", weight = "importance"'))
+    message = " ".join(shell("project.toml", "again.toml", "weighed.toml", code=2).split())
+    assert "again.toml: it makes the same model as project.toml" in message
+    assert "weighed.toml: weight under [data] must be as in project.toml" in message

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from inputlayer.compare import compare_into
 from inputlayer.comparison import Comparison
 from inputlayer.errors import OptionError
+from inputlayer.files import MISSING
 from inputlayer.finished import Finished
 from inputlayer.layer import InputLayer
 from inputlayer.model import Model
 from inputlayer.project import Project
 from inputlayer.report import FILE as REPORT
 from inputlayer.report import Report
+from inputlayer.run import TrainingOptions
 from inputlayer.runs import PROJECT, RunFolder, json_text, write_whole
+from inputlayer.split import split
+from inputlayer.variants import apart, changes
 
 COMPARISON, PARTS = "comparison.json", "parts"
 _FILES = (COMPARISON, REPORT, PROJECT, PARTS)
@@ -92,6 +97,7 @@ def _begin(run: RunFolder, project: Project) -> None:
 def _beside(path: Path, first: Project, others: Sequence[Path]) -> tuple[dict[str, InputLayer], dict[str, Model]]:
     """Other projects by name: those that differ in their input layer only, and those that differ in more."""
     alternatives: dict[str, InputLayer] = {}
+    mine = first.model()
     models: dict[str, Model] = {}
     wrong = []
     for file in others:
@@ -101,19 +107,27 @@ def _beside(path: Path, first: Project, others: Sequence[Path]) -> tuple[dict[st
             wrong.append(f"{file}: {' and '.join(differs)} must be as in {path}")
         if file.stem in {*alternatives, *models}:
             wrong.append(f"{file}: another project has this name, too")
-        if (other.body, other.head, other.schema.sequence) == (first.body, first.head, first.schema.sequence):
-            alternatives[file.stem] = other.layer()
-        else:
-            models[file.stem] = other.model()
+        model = other.model()
+        if apart(mine, model):
+            models[file.stem] = model
+            continue
+        alternatives[file.stem] = model.layer
+        if other.schema.weight != first.schema.weight:
+            wrong.append(f"{file}: weight under [data] must be as in {path}, where only the input layer differs")
+        elif not changes(mine.layer, model.layer):
+            wrong.append(f"{file}: it makes the same model as {path}")
     if wrong:
         raise OptionError("; ".join(wrong))
     return alternatives, models
 
 
 def _shared(project: Project) -> dict[str, Any]:
-    """What a comparison has once."""
+    """What a comparison has once, defaults filled in."""
+    cut = signature(split).bind(None, None, **project.split)
+    cut.apply_defaults()
+    missing = MISSING if project.missing is None else project.missing
     return {
-        "[data]": ((project.folder / project.path).resolve(), project.missing, project.schema.target),
-        "[split]": dict(project.split),
-        "[training]": dict(project.training),
+        "[data]": ((project.folder / project.path).resolve(), set(missing), project.schema.target),
+        "[split]": cut.arguments,
+        "[training]": TrainingOptions(**project.options),
     }

@@ -74,7 +74,7 @@ def variants(
     for name, layer in alternatives.items():
         rows += _alternative(name, layer, full, problems)
     for name, other in others.items():
-        rows += _other(name, other, full, problems)
+        rows += _other(name, other, model, full, problems)
     problems += _names(rows, [*alternatives, *others])
     if problems:
         raise OptionError("; ".join(problems))
@@ -130,7 +130,7 @@ def _alternative(name: str, layer: InputLayer, full: Variant, problems: list[str
     yield replace(full, name=name, group="alternative", change="; ".join(change), layer=layer)
 
 
-def _other(name: str, model: Model, full: Variant, problems: list[str]) -> Iterator[Variant]:
+def _other(name: str, model: Model, first: Model, full: Variant, problems: list[str]) -> Iterator[Variant]:
     if not isinstance(model, Model):
         problems.append(f"others: {name!r} is {model!r}, give an il.Model(layer, body)")
         return
@@ -141,12 +141,7 @@ def _other(name: str, model: Model, full: Variant, problems: list[str]) -> Itera
     if theirs.targets != mine.targets:
         problems.append(f"others: {name!r} has target {theirs.target!r}, not {mine.target!r}")
         return
-    pairs = (
-        (part_text(full.body), part_text(body)),
-        (part_text(full.head), part_text(head)),
-        (repr(mine.sequence), repr(theirs.sequence)),
-    )
-    beside = [new for old, new in pairs if old != new]
+    beside = apart(first, model)
     if not beside:
         problems.append(f"others: {name!r} differs in its input layer only: give that in alternatives=")
         return
@@ -194,6 +189,21 @@ def part_text(part: nn.Module) -> str:
     options: dict[str, Any] = part.options()  # type: ignore[operator]
     usual = signature(type(part)).parameters
     return called(type(part).__name__, {n: v for n, v in options.items() if v != usual[n].default})
+
+
+def apart(old: Model, new: Model) -> list[str]:
+    """What `new` has otherwise than `old` that is not the input layer: body, head, sequence."""
+    parts = (old.network.body, new.network.body), (old.network.head, new.network.head)
+    told = [part_text(theirs) for mine, theirs in parts if _made(mine) != _made(theirs)]
+    mine, theirs = (model.layer.schema.sequence for model in (old, new))
+    return [*told, repr(theirs)] if mine != theirs else told
+
+
+def _made(part: nn.Module) -> Any:
+    """What tells how a body or a head is made, defaults filled in."""
+    if isinstance(part, Body) and type(part) not in BODIES.values():
+        return part_text(part)
+    return type(part), part.options()  # type: ignore[operator]
 
 
 def changes(old: InputLayer, new: InputLayer) -> list[str]:
