@@ -308,3 +308,19 @@ def test_draft_of_a_panel(tmp_path: Path) -> None:
     made = Project.from_toml(drafted(tmp_path, rows, length=6, by=["site"]), tmp_path)
     assert made.schema.sequence.by_names == ("site",)
     assert made.schema.columns["site"].role == "static"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (WHOLE + "[split]\nvalid = true\n", "[split] valid = true must be a number or text or a date"),
+        (
+            WHOLE.replace("length = 3", "length = 3, max_gap = {}"),
+            "[sequence] max_gap = {} must be a number or text",
+        ),
+    ],
+)
+def test_what_an_option_may_be_is_named_as_a_file_has_it(text: str, message: str) -> None:
+    with pytest.raises(SchemaError) as error:
+        Project.from_toml(text)
+    assert str(error.value).splitlines()[1:] == [f"  1. {message}"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date, time
+from datetime import date, time, timedelta
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", date: "a date"}
+_NOT_IN_FILES = (NoneType, timedelta)  # TOML has neither: the option is left out, the time written as text
 
 
 def value_text(value: Any) -> str:
@@ -103,7 +104,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, int | float if hint is float else hint)
     if _is_list(origin):
         return isinstance(value, list) and all(_fits(v, inner[0]) for v in value)
-    if hint is NoneType:  # TOML has none: an option is left out instead
+    if hint in _NOT_IN_FILES:
         return False
     return isinstance(value, Mapping) or (isinstance(hint, type) and isinstance(value, hint))
 
@@ -115,9 +116,11 @@ def _is_list(origin: Any) -> bool:
 def _named(hint: Any) -> str:
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        return " or ".join(dict.fromkeys(_named(h) for h in inner if h is not NoneType))
+        left_out = (*_NOT_IN_FILES, int) if float in inner else _NOT_IN_FILES  # a whole number is a number, too
+        return " or ".join(dict.fromkeys(_named(h) for h in inner if h not in left_out))
     if origin is Literal:
         return "one of " + ", ".join(value_text(v) for v in inner if v is not None)
     if _is_list(origin):
         return f"a list, each {_WORDS.get(inner[0], 'value')}"
-    return _WORDS.get(hint, "a table")
+    dated = isinstance(hint, type) and issubclass(hint, date)
+    return _WORDS[date] if dated else _WORDS.get(hint, "a table")
