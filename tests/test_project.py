@@ -324,3 +324,10 @@ def test_what_an_option_may_be_is_named_as_a_file_has_it(text: str, message: str
     with pytest.raises(SchemaError) as error:
         Project.from_toml(text)
     assert str(error.value).splitlines()[1:] == [f"  1. {message}"]
+
+
+def test_patience_can_be_switched_off() -> None:
+    made = again(project(training={"patience": False, "epochs": 3}))
+    assert made.options == {"patience": None, "epochs": 3}
+    with pytest.raises(SchemaError, match="patience = true must be a whole number"):
+        project(training={"patience": True})

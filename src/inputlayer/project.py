@@ -157,7 +157,7 @@ class Project:
     @property
     def options(self) -> dict[str, Any]:
         """The training options, as `Model.fit` takes them."""
-        return {n: None if n == "clip" and v is False else v for n, v in self.training.items()}
+        return {n: None if _switched_off(n, v) else v for n, v in self.training.items()}
 
     def layer(self) -> InputLayer:
         """A new input layer."""
@@ -327,7 +327,7 @@ def _check_split(given: Spec, problems: Problems) -> None:
 def _check_training(given: Spec, parts: Spec, problems: Problems) -> None:
     known = [f.name for f in fields(TrainingOptions)]
     _check_names("[training]", given, known, problems)
-    options = {n: v for n, v in given.items() if n in known and not (n == "clip" and v is False)}
+    options = {n: v for n, v in given.items() if n in known and not _switched_off(n, v)}
     wrong = list(misfits(TrainingOptions, options))
     for text in wrong:
         problems.add(f"[training] {text}")
@@ -338,6 +338,11 @@ def _check_training(given: Spec, parts: Spec, problems: Problems) -> None:
             TrainingOptions(**options)
     except OptionError as error:
         problems.add(f"[training] {_PREFIX.sub('', str(error))}")
+
+
+def _switched_off(option: str, value: Any) -> bool:
+    """Whether a training option is false for None, which TOML has not."""
+    return value is False and option in ("clip", "patience")
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------
