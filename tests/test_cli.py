@@ -491,3 +491,17 @@ def test_a_project_beside_a_model_that_it_did_not_make_is_not_read(trained: Path
 def test_a_project_that_cannot_be_read_is_no_defect(here: Path) -> None:
     Path("bad.toml").write_text("[data\n")
     assert "bad.toml is no TOML file" in failed("show", "bad.toml", "load.csv", "--context", "load.csv")
+
+
+def test_evaluate_says_why_a_baseline_is_missing(trained: Path, here: Path) -> None:
+    model = trained / "runs" / "project"
+    made = load(model)
+    assert made.baselines is not None
+    assert made.baselines.left_out
+    args = ["evaluate", str(model), "load.csv", "--allow-seen"]
+    said, told = passed(*args), json.loads(passed(*args, "--json"))
+    assert told["baselines_left_out"] == made.baselines.left_out
+    page = (model / "report.html").read_text(encoding="utf-8")
+    for name, reason in made.baselines.left_out.items():
+        assert f"no {name}: {reason}" in said.splitlines()[-2]
+        assert f"no {name}: {reason}" in page

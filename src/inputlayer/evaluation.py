@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,18 @@ class Scores(dict[str, Any]):
             lines.append(" ".join([f"{name:<{wide}}", *cells]))
         skipped = "".join(f"; {n} skipped: {reason}" for reason, n in self["skipped"].items())
         lines.append(f"{self['sequences']} sequences{skipped}")
+        if self["baselines_left_out"]:
+            lines.append(lacking_text(self["baselines_left_out"]))
         return "\n".join([*lines, *([self["verdict"]] if self.get("verdict") else [])])
+
+
+def lacking_text(left_out: Mapping[str, str]) -> str:
+    """Which baselines there are not, and why.
+
+    >>> lacking_text({"calendar mean": "the order column holds no times", "ridge": "it would have 10 weights"})
+    'no calendar mean: the order column holds no times; no ridge: it would have 10 weights'
+    """
+    return "; ".join(f"no {name}: {reason}" for name, reason in left_out.items())
 
 
 def evaluate(
@@ -58,7 +69,8 @@ def evaluate(
     -------
     Scores
         The model's scores (see `scores.RegressionScores`, `scores.ClassScores`), ``sequences``, ``skipped`` by reason,
-        ``baselines`` by name, and ``verdict``, a sentence on whether the model beats the best of them.
+        ``baselines`` by name, ``baselines_left_out``: why others cannot be had, and ``verdict``, a sentence on whether
+        the model beats the best of them.
 
     Raises
     ------
@@ -114,6 +126,7 @@ def score(
     beside = {n: s.result() for n, s in others.items()}
     scores = Scores(found)
     scores |= {"sequences": batches.sequences, "skipped": dict(encoded.index.skipped), "baselines": beside}
+    scores["baselines_left_out"] = {} if baselines is None else baselines.left_out
     if baselines is not None and beside:
         scores["verdict"] = baselines.verdict(found, beside)
     return scores

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from inputlayer.evaluation import lacking_text
 from inputlayer.report.markup import figure, more, paragraph, safe, table
 from inputlayer.report.plots import KEY, Plots
 from inputlayer.shown import html_lines
@@ -38,12 +39,14 @@ def scores(told: Mapping[str, Any]) -> str:
     cells = [["", *(n.replace("_", " ") for n in names)]]
     cells += [[name, *(_four(s.get(n)) for n in names)] for name, s in [("model", found), *rows]]
     skipped = "".join(f", {n:,} skipped ({reason})" for reason, n in found["skipped"].items())
+    lacking = found["baselines_left_out"]
     again = [r["what"] for r in told["receipts"] if r["shown"]]
     careful = f" CAREFUL: some of them are what this model was {' and '.join(again)}." if again else ""
     return (
         paragraph(found.get("verdict") or "", "lead")
         + table(cells, 1)
         + paragraph(f"Sequences: {found['sequences']:,}{skipped}.{careful}")
+        + (paragraph(f"Baselines: {lacking_text(lacking)}.") if lacking else "")
         + _by_target(found)
     )
 
