@@ -264,7 +264,7 @@ def test_confident_mistakes_are_those_of_the_backtest() -> None:
     backtest = model.backtest(test).with_columns(pl.max_horizontal("p_false", "p_true").alias("sure"))
     wrong = backtest.filter(pl.col("hot") != pl.col("hot_true")).sort("sure", descending=True)
     assert [m["sure"] for m in outcome["mistakes"]] == pytest.approx(wrong["sure"].head(8).to_list())
-    assert outcome["mistakes"][0]["true"] == str(wrong["hot_true"][0])
+    assert outcome["mistakes"][0]["true"] == str(wrong["hot_true"][0]).lower()
     assert sum(b["count"] for b in outcome["sure"]) == backtest.height
     right = sum(b["right"] * b["count"] for b in outcome["sure"])
     assert right == pytest.approx((backtest["hot"] == backtest["hot_true"]).sum())
@@ -397,3 +397,11 @@ def test_the_settings_of_the_user_change_nothing(roads: dict[str, Trained]) -> N
     with matplotlib.rc_context({"text.usetex": True, "font.size": 30, "svg.fonttype": "path"}):
         assert report.to_html() == before
         assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_booleans_are_spelt_as_predictions_are(roads: dict[str, Trained]) -> None:
+    model, test, context = roads["groups, per step"]
+    told = model.report(test, context=context)
+    assert {"<th>false</th>", "<th>true</th>"} <= set(re.findall(r"<th>[^<]*</th>", told.to_html()))
+    assert told.to_dict()["outcome"]["mistakes"]
+    assert {m[n] for m in told.to_dict()["outcome"]["mistakes"] for n in ("predicted", "true")} <= {"true", "false"}

@@ -18,6 +18,7 @@ from inputlayer.batch import Batch, Batches
 from inputlayer.encode import Encoded
 from inputlayer.heads import Classes
 from inputlayer.network import Network
+from inputlayer.plain import class_name
 from inputlayer.prediction import forecasts, outputs, truth
 from inputlayer.report.histogram import Histogram
 from inputlayer.report.passing import short
@@ -194,9 +195,9 @@ class ClassOutcome:
                     "step": int(step) if self.encoded.index.targets == 0 else None,
                     "label": labels[int(i)],
                     "cells": cells.get(int(i), {}),
-                    "predicted": str(self.labels[int(won)]),
+                    "predicted": class_name(self.labels[int(won)]),
                     "sure": sure,
-                    "true": str(self.labels[int(true)]) if true >= 0 else None,
+                    "true": class_name(self.labels[int(true)]) if true >= 0 else None,
                     "probability": given,
                 }
             )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inputlayer.evaluation import lacking_text
+from inputlayer.plain import class_name
 from inputlayer.report.markup import figure, more, paragraph, safe, table
 from inputlayer.report.plots import KEY, Plots
 from inputlayer.shown import html_lines
@@ -209,7 +210,7 @@ def classes(found: Mapping[str, Any], measured: Mapping[str, Any], plots: Plots)
 
 def _confusion(told: Mapping[str, Any]) -> str:
     """Rows are true classes, columns predicted ones; of many classes the pairs that are confused most."""
-    labels, counts = [str(c) for c in told["labels"]], told["counts"]
+    labels, counts = [class_name(c) for c in told["labels"]], told["counts"]
     if len(labels) > _CLASSES:
         wrong = [(n, labels[i], labels[j]) for i, row in enumerate(counts) for j, n in enumerate(row) if n and i != j]
         wrong.sort(key=lambda w: -w[0])
