@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -152,7 +153,7 @@ def test_what_is_wrong_with_the_order_is_told_once() -> None:
     schema = il.Schema({"load": il.Number()}, il.Windows("time", 3), target="load")
     model = il.Model(il.InputLayer(schema), il.LSTM(2))
     model.fit(panel((9,)), epochs=0)
-    texts = panel((9,)).with_columns(time=pl.Series(["soon", *["2024-01-01"] * 8]))
+    texts = panel((9,)).with_columns(time=pl.Series(["soon"] * 9))
     numbers = panel((9,)).with_columns(time=pl.int_range(pl.len()))
     for table, what in ((texts, "holds String, which is"), (numbers, "holds numbers here and times")):
         for ask in (model.predict, model.evaluate, lambda table: model.stream().push(table.to_dicts()[0])):
@@ -303,3 +304,30 @@ def test_static_cells_of_many_entries_have_one_value_too(sequence: Any, column: 
         np.testing.assert_array_equal(found, wanted)
     with pytest.raises(TableError, match=r"column 'x': has several values within one (series|group): 'b'"):
         layer.encoded(table(*[one] * 4, two, two, other, two))
+
+
+def test_the_cells_that_made_a_column_of_times_text_are_named(tmp_path: Path) -> None:
+    schema = il.Schema({"load": il.Number()}, il.Windows("time", 3), target="load")
+    frame = panel((9,)).with_columns(pl.col("time").dt.to_string("iso"))
+    times = frame["time"].to_list()
+    path = tmp_path / "load.csv"
+    frame.with_columns(time=pl.Series([*times[:4], "soon", *times[5:7], None, times[8]])).write_csv(path)
+    expected = ["column 'time': is not a time (row 4 = 'soon')", "column 'time': has no value"]
+    for ask in (lambda: fit(schema, il.read(path)), lambda: il.split(il.read(path), schema)):
+        with pytest.raises(TableError) as error:
+            ask()
+        found = [str(problem) for problem in error.value.problems]
+        assert len(found) == 2
+        assert all(text.startswith(start) for text, start in zip(found, expected, strict=True))
+
+
+def test_blocks_do_not_change_what_is_wrong_with_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = il.Schema({"load": il.Number()}, il.Windows("time", 3), target="load")
+    times = panel((9,))["time"].dt.to_string("iso").to_list()
+    blocks = Table.blocks
+    monkeypatch.setattr(Table, "blocks", lambda self, columns=None, rows=2: blocks(self, columns, rows))
+    for cells, what in (([*times[:8], "soon"], "is not a time (row 8 = 'soon')"), (times, "holds String, which is")):
+        with pytest.raises(TableError) as error:
+            fit(schema, Table.of(panel((9,)).with_columns(time=pl.Series(cells))))
+        (problem,) = error.value.problems
+        assert what in str(problem)

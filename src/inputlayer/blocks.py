@@ -26,7 +26,7 @@ class Block:
     first_row: int
     frame: pl.DataFrame
     values: dict[str, Any]
-    order: np.ndarray | None
+    order: np.ndarray | None = None
     weight: np.ndarray | None = None
 
 
@@ -43,9 +43,11 @@ def accepted(
     check_columns(table, needed, problems)
     problems.raise_if_any()
     read = [n for n in schema.columns if n in needed]
+    text = _note_text(schema, table, problems, first_row)
     with progress(title, table.height) as advance:
         for frame in table.blocks(needed):
             block = _block(schema, frame, read, problems, first_row)
+            block.order = np.arange(frame.height) if text else _order(schema, block, problems)
             if weight and schema.weight is not None:
                 block.weight = _weights(frame[schema.weight], Where(schema.weight, first_row, problems))
             yield block
@@ -55,21 +57,30 @@ def accepted(
 
 def _block(schema: Schema, frame: pl.DataFrame, read: list[str], problems: Problems, first_row: int) -> Block:
     values = {n: schema.columns[n].accept(frame[n], Where(n, first_row, problems)) for n in read}
-    order = None
-    name = schema.sequence.order_name
-    if name is not None:
-        where = Where(name, first_row, problems)
-        column = schema.columns.get(name)
-        order = (
-            column.order_values(values[name], where)
-            if isinstance(column, Timestamp)
-            else order_values(frame[name], where)
-        )
     for key in schema.sequence.by_names:
         missing = frame[key].is_null().to_numpy()
         if missing.any():
             Where(key, first_row, problems).add("has no value, so the row belongs to no series", missing, frame[key])
-    return Block(first_row, frame, values, order)
+    return Block(first_row, frame, values)
+
+
+def _note_text(schema: Schema, table: Table, problems: Problems, first_row: int) -> bool:
+    """Whether the order column is text that no kind reads; it is noted then, for a block alone does not tell why."""
+    name = schema.sequence.order_name
+    if name is None or table.columns[name] != pl.String or isinstance(schema.columns.get(name), Timestamp):
+        return False
+    order_values(table.frame([name])[name], Where(name, first_row, problems))
+    return True
+
+
+def _order(schema: Schema, block: Block, problems: Problems) -> np.ndarray | None:
+    name = schema.sequence.order_name
+    if name is None:
+        return None
+    column, where = schema.columns.get(name), Where(name, block.first_row, problems)
+    if isinstance(column, Timestamp):
+        return column.order_values(block.values[name], where)
+    return order_values(block.frame[name], where)
 
 
 def _weights(cells: pl.Series, where: Where) -> np.ndarray:

@@ -132,8 +132,7 @@ def _order(
         gaps = absent(cells)
         numbers = np.where(gaps, 0, array) if array.dtype != object else np.where(gaps, 0, array).astype(np.int64)
     else:
-        what = f"holds {cells.holds}, which is not a time or a number, and so cannot order the rows"
-        problems.add(what, column=name, remedy="Add it to the columns as il.Timestamp(), or convert it first")
+        _note_unordered(cells, where)
         return np.arange(len(array)), False, None
     where.add("has no value, so the row has no place in its series", gaps, [None] * len(array))
     clock = told["clock"]
@@ -141,6 +140,21 @@ def _order(
         kinds = "times here and numbers" if timed else "numbers here and times"
         problems.add(f"holds {kinds} in the training rows", column=name)
     return numbers, timed, zone
+
+
+def _note_unordered(cells: Cells, where: Noted) -> None:
+    """Note a column that is neither time nor number; of times that one bad cell made text in a file, the bad cells."""
+    if cells.holds == "String":
+        read = times(cells, None, Noted(where.column, Problems()))
+        bad = read.bad | read.naive | read.far
+        if bad.any() and (read.utc != NAT).any():
+            times(cells, None, where)
+            gaps = (read.utc == NAT) & ~bad
+            where.add("has no value, so the row has no place in its series", gaps, cells.array)
+            return
+    what = f"holds {cells.holds}, which is not a time or a number, and so cannot order the rows"
+    remedy = "Add it to the columns as il.Timestamp(), or convert it first"
+    where.problems.add(what, column=where.column, remedy=remedy)
 
 
 def _series(cells: Mapping[str, Cells], count: int, problems: Problems) -> tuple[np.ndarray, dict[str, np.ndarray]]:

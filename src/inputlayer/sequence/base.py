@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 
 from inputlayer.columns.base import Where, brief
-from inputlayer.errors import OptionError
+from inputlayer.errors import OptionError, Problems
+from inputlayer.times import NAT, read_times
 
 Size = float | int | str
 """Of a split: a share (float below 1), a number of rows (int), or the time where the part begins (text, date)."""
@@ -135,16 +136,28 @@ def order_values(values: pl.Series, where: Where) -> np.ndarray:
     elif dtype.is_integer() or dtype.is_float():
         numbers = values.fill_nan(None) if dtype.is_float() else values.cast(pl.Int64, strict=False)
     else:
-        where.problems.add(
-            f"holds {dtype}, which is not a time or a number, and so cannot order the rows",
-            column=where.column,
-            remedy="Add it to the columns as il.Timestamp(), or convert it first",
-        )
+        _note_unordered(values, where)
         return np.arange(len(values))
     if numbers.null_count():
         where.add("has no value, so the row has no place in its series", numbers.is_null().to_numpy(), values)
         numbers = numbers.fill_null(0)
     return numbers.to_numpy()
+
+
+def _note_unordered(values: pl.Series, where: Where) -> None:
+    """Note a column that is neither time nor number; of times that one bad cell made text in a file, the bad cells."""
+    if values.dtype == pl.String:
+        read = read_times(values, None, Where(where.column, where.first_row, Problems()))
+        if read.bad.any() and (read.utc != NAT).any():
+            read_times(values, None, where)
+            gaps = (read.utc == NAT) & ~read.bad
+            where.add("has no value, so the row has no place in its series", gaps, values)
+            return
+    where.problems.add(
+        f"holds {values.dtype}, which is not a time or a number, and so cannot order the rows",
+        column=where.column,
+        remedy="Add it to the columns as il.Timestamp(), or convert it first",
+    )
 
 
 def positive(option: str, value: int, least: int = 1) -> None:
