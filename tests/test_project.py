@@ -331,3 +331,18 @@ def test_patience_can_be_switched_off() -> None:
     assert made.options == {"patience": None, "epochs": 3}
     with pytest.raises(SchemaError, match="patience = true must be a whole number"):
         project(training={"patience": True})
+
+
+@pytest.mark.parametrize("row", [40, 95])  # of the training part, of the test part
+def test_draft_names_the_cell_that_makes_text_of_numbers_wherever_it_stands(tmp_path: Path, row: int) -> None:
+    rows = table()
+    rows["wind"] = [i * 0.25 for i in range(100)]
+    rows["wind"][row] = "broken"
+    with pytest.raises(TableError, match=rf"column 'wind'.*row {row} = 'broken'"):
+        drafted(tmp_path, {**rows, "wind": [str(w) for w in rows["wind"]]}, length=6)
+
+
+def test_draft_does_not_take_numbers_with_a_decimal_comma_for_words(tmp_path: Path) -> None:
+    rows = {**table(), "wind": [f"{i},25" for i in range(100)]}
+    with pytest.raises(TableError, match=r"column 'wind'.*'0,25'"):
+        drafted(tmp_path, rows, length=6)

@@ -35,7 +35,8 @@ _AS_TYPED = {
     r"\bfuture=": "--future",
     r"\bresume=False\b": "--force, or under a new --name",
     r"\banother run=\.\.\.": "another --name, or replace it by --force",
-    r"\b(by|pad_short|per_step)=(\.\.\.|True)": r"\1 under [sequence]",
+    r"\bby=\.\.\.": "by under [sequence].",
+    r"\b(?:Windows\()?(pad_short|per_step)=True\b\)?": r"\1 = true under [sequence]",
 }
 
 

@@ -7,12 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
+from inputlayer.columns import Number, Timestamp
+from inputlayer.columns.base import Where
+from inputlayer.errors import Problems
 from inputlayer.infer import infer
 from inputlayer.recipe import recipe, task_of
 from inputlayer.schema import Schema
 from inputlayer.sequence import Windows
 from inputlayer.split import split
-from inputlayer.table import read
+from inputlayer.table import Table, read
 
 _PARTS: dict[str, Any] = {"valid": 0.2, "test": 0.2}
 _WHY = {
@@ -35,7 +40,8 @@ def draft(
 
     The table is split first; kinds, options and lengths are guessed from its training rows alone, and stages, body,
     head and training chosen by the rules of `il.recipe`. Only what the split itself needs, the columns that order the
-    rows and tell series apart, is looked up in the whole table.
+    rows and tell series apart, is looked up in the whole table; and whether a text column of numbers or times has cells
+    that are none, as such a cell in the last rows would have the others taken for words.
 
     Parameters
     ----------
@@ -47,18 +53,38 @@ def draft(
     Raises
     ------
     TableError, OptionError
-        If a column named is not there, or the rows are too few to split or to choose a recipe for.
+        If a column named is not there, if cells among numbers or times are none, or if the rows are too few to split
+        or to choose a recipe for.
     """
     table = read(path)
     asked: dict[str, Any] = {"length": length, "horizon": horizon, "order": order, "by": _one_or_all(by)}
     wanted = _one_or_all(target)
     whole = infer(table, wanted, **asked)
+    _check_cells(table, whole)
     train, _, _ = split(table, whole, **_PARTS)
     schema = infer(train, wanted, **asked)
     relative = Path(os.path.relpath(path, file.parent)).as_posix()
     rows = f"{table.height:,} rows; what is guessed here was guessed from the {train.height:,} training rows alone."
     made = recipe(task_of(schema), train, schema)
     return made.to_toml(relative, _PARTS, _comments(schema, f"{Path(path).name}: {rows}", file.name))
+
+
+def _check_cells(table: Table, schema: Schema) -> None:
+    """Name every cell of text that is no number or no time, in columns where all but a few are."""
+    types = table.columns
+    columns = {
+        name: column
+        for name, column in schema.columns.items()
+        if types[name] == pl.String and isinstance(column, Number | Timestamp)
+    }
+    if not columns:
+        return
+    problems, first = Problems(), 0
+    for block in table.blocks(list(columns)):
+        for name, column in columns.items():
+            column.accept(block[name], Where(name, first, problems))
+        first += block.height
+    problems.raise_if_any()
 
 
 def _one_or_all(names: str | Sequence[str] | None) -> Any:

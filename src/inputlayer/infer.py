@@ -36,6 +36,7 @@ _DATE = (
     r"(?:(?P<year>\d{4})|\d{1,2})(?P<mark>[./-])\d{1,2}[./-](?:\d{4}|\d{1,2})"
     r"(?P<clock> \d{1,2}:\d{2}(?P<seconds>:\d{2})?)?"
 )
+_COMMA = r"^\s*[+-]?\d+,\d+\s*$"
 _PROSE = 3  # words that a cell of prose has, in the mean
 _LENGTHS = {"day": 30, "hour": 168, "minute": 60}
 
@@ -222,6 +223,8 @@ def _text(real: pl.Series, *, is_target: bool) -> Guess:
     if distinct > 20 and 0 < len(odd) <= len(real) / 10:  # the fit will name the rows, rather than take them for words
         shown = f"numbers, but for {len(odd)} of {len(real)} cells, such as {shorten(odd[0])}"
         return Guess(Number(), f"{shown}: correct them, or name them in il.read(..., missing=...)")
+    if distinct > 20 and 10 * real.str.contains(_COMMA).sum() >= 9 * len(real):  # the fit will refuse them, not guess
+        return Guess(Number(), f"numbers with a decimal comma, such as {shorten(real[0])}: write them with a point")
     if set(real.str.to_lowercase().unique().to_list()) <= _TRUTHS and distinct <= 4:
         return Guess(Flag(), "only yes and no")
     if distinct == 1:
