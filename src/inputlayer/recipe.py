@@ -343,8 +343,8 @@ def _norm(schema: Schema) -> tuple[tuple[Spec, ...], dict[str, str]]:
 
 
 def _linear(facts: _Facts, norm: tuple[Spec, ...]) -> tuple[tuple[Spec, ...], dict[str, str]]:
-    """Autoregression, where each window is measured from its own level."""
-    if not norm:
+    """Autoregression, behind InstanceNorm."""
+    if all(stage["kind"] != "instance_norm" for stage in norm):
         return (), {}
     size = min(facts.length, LINEAR)
     why = f"What the last {size} steps say linearly is forecast beside the LSTM, which learns the rest."
@@ -358,10 +358,9 @@ def _long(facts: _Facts, norm: tuple[Spec, ...], why: dict[str, str], choice: Ma
         why["stages.per_channel"] = (
             f"{len(schema.targets)} targets: one LSTM learns from each of them what all have in common."
         )
-    if choice is CHOICES["long"]:
-        linear, said = _linear(facts, norm)
-        stages += linear
-        why |= said
+    linear, said = _linear(facts, norm)
+    stages += linear
+    why |= said
     size, reason = _patch(facts)
     if size > 1:
         stages.append({"kind": "patch", "size": size})

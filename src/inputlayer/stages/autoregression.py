@@ -17,6 +17,7 @@ from inputlayer.stages.base import (
     Steps,
     TwinSteps,
     needs_every_past,
+    needs_length,
     needs_numbers,
     needs_single_steps,
     patched,
@@ -95,11 +96,7 @@ class Autoregression(Stage):
                 "Leave it out."
             )
         needs_every_past("Autoregression", plan)
-        if plan.length is not None and self.size > plan.length:
-            raise StageError(
-                f"Autoregression({self.size}) needs sequences of at least {self.size} steps, and these have "
-                f"{plan.length}. Use a smaller size or a longer look-back."
-            )
+        needs_length(f"Autoregression({self.size})", self.size, "smaller size", plan)
         return replace(plan, applied=(*plan.applied, self.kind))
 
     def build(self, plan: Plan) -> None:

@@ -174,6 +174,18 @@ def needs_single_steps(stage: str, plan: Plan) -> None:
         )
 
 
+def needs_length(stage: str, least: int, option: str, plan: Plan) -> None:
+    """Refuse a stage whose `option`, as "shorter period", asks for more steps than every sequence has.
+
+    >>> needs_length("Seasonal(24)", 24, "shorter period", Plan((), (), (), (), (), (), length=48, horizon=24))
+    """
+    if plan.length is not None and least > plan.length:
+        raise StageError(
+            f"{stage} needs sequences of at least {least} steps, and these have {plan.length}. "
+            f"Use a {option} or a longer look-back."
+        )
+
+
 def needs_level(stage: str, plan: Plan) -> None:
     """Refuse a stage that gives targets a level back, where a stage before it has moved or forecast that already.
 

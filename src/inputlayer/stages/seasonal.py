@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inputlayer.errors import StageError
 from inputlayer.sequence.base import positive
 from inputlayer.stages.base import (
     Plan,
@@ -17,6 +16,7 @@ from inputlayer.stages.base import (
     Steps,
     TwinSteps,
     needs_every_past,
+    needs_length,
     needs_level,
     needs_numbers,
     needs_single_steps,
@@ -91,11 +91,7 @@ class Seasonal(Stage):
         needs_single_steps(f"Seasonal({self.period})", plan)
         needs_level(f"Seasonal({self.period})", plan)
         needs_every_past("Seasonal", plan)
-        if plan.length is not None and self.period > plan.length:
-            raise StageError(
-                f"Seasonal({self.period}) needs sequences of at least {self.period} steps, and these have "
-                f"{plan.length}. Use a shorter period or a longer look-back."
-            )
+        needs_length(f"Seasonal({self.period})", self.period, "shorter period", plan)
         return replace(plan, applied=(*plan.applied, self.kind))
 
     def build(self, plan: Plan) -> None:
