@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -226,8 +227,39 @@ def test_any_module_is_a_body(road: str, tmp_path: Any) -> None:
         il.load(tmp_path / "own.safetensors")
     again = il.load(tmp_path / "own.safetensors", body=Mean(width))
     assert again.predict(frame).equals(model.predict(frame))
-    with pytest.raises(il.ArtefactError, match="cannot be read"):
-        il.load(tmp_path / "own.safetensors", body=Mean(width + 1))
+
+
+class Wider(Mean):
+    """The same weights, and something else is done with them."""
+
+    def forward(self, x: Tensor, lengths: Tensor, future: Tensor, key: Tensor | None = None) -> Tensor:
+        return self.linear(x.amax(1))[:, None]
+
+
+def test_a_body_unlike_the_one_in_the_file_is_named(tmp_path: Path) -> None:
+    schema, frame = ROADS["cells"]
+    width, path = il.InputLayer(schema).fit(frame).width, tmp_path / "own.safetensors"
+    model = il.Model(il.InputLayer(schema), Mean(width))
+    model.fit(frame, epochs=0)
+    model.save(path)
+
+    def refused(body: nn.Module) -> str:
+        with pytest.raises(il.ArtefactError) as caught:
+            il.load(path, body=body)
+        return str(caught.value)
+
+    saved = f"{path}: the model was saved with the body Mean, and body= is"
+    assert refused(Wider(width)) == f"{saved} Wider: pass one like it"
+    assert refused(il.LSTM(4)) == f"{saved} LSTM: pass one like it"
+    other = f"{path}: body=Mean has other sizes than the Mean of the file:"
+    shapes = f"linear.weight is [5, {width}] in the file and [5, {width + 1}] in body="
+    assert refused(Mean(width + 1)) == f"{other} {shapes}"
+    more = Mean(width)
+    more.second = nn.Linear(2, 3, bias=False)
+    assert refused(more) == f"{other} second.weight is only [3, 2] in body="
+    narrow = Mean(width)
+    narrow.width = 4
+    assert refused(narrow) == f"{other} its width 4 is not that of the file"
 
 
 def test_a_body_says_its_width() -> None:

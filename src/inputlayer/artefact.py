@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from inputlayer import store
 from inputlayer.baselines import Baselines
@@ -77,7 +77,8 @@ def load(path: Path, body: nn.Module | None = None) -> Contents:
     Raises
     ------
     ArtefactError
-        If the file is none of ours, is damaged, comes from a newer version, or needs `body`.
+        If the file is none of ours, is damaged, comes from a newer version, or needs `body`: a module of the class and
+        the sizes that it was saved with.
     """
     header, tensors = store.read(path)
     if header.get("kind") != "model":
@@ -115,6 +116,8 @@ def _contents(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray], body
     network = Network(layer, _body(header["body"], body), head_from(header["head"]))
     network.build()
     weights = {n[8:]: torch.from_numpy(a) for n, a in tensors.items() if n.startswith("weights/")}
+    if body is not None:
+        _check_weights(network, weights)
     network.load_state_dict(weights)
     network.eval()
     baselines = None
@@ -138,7 +141,24 @@ def _body(spec: Mapping[str, Any], given: nn.Module | None) -> nn.Module:
         return body_from(spec)
     if given is None:
         raise ArtefactError(f"the model has a body of your own, {spec['class']}: pass one like it as body=")
+    name = type(given).__name__
+    if name != spec["class"]:
+        raise ArtefactError(f"the model was saved with the body {spec['class']}, and body= is {name}: pass one like it")
     return given
+
+
+def _check_weights(network: Network, weights: Mapping[str, Tensor]) -> None:
+    """Refuse a body of the user's own of other sizes than the file's; those of the head follow from its `width`."""
+    kept, here = ({n: tuple(w.shape) for n, w in of.items()} for of in (weights, network.state_dict()))
+    problems = []
+    for name in sorted({n for n in (*kept, *here) if n.startswith("body.") and kept.get(n) != here.get(n)}):
+        told = [f"{list(of[name])} {where}" for of, where in ((kept, "in the file"), (here, "in body=")) if name in of]
+        problems.append(f"{name.removeprefix('body.')} is {' and '.join(told) if len(told) > 1 else f'only {told[0]}'}")
+    if not problems and any(kept.get(n) != shape for n, shape in here.items() if n.startswith("head.")):
+        problems.append(f"its width {network.body.width} is not that of the file")
+    if problems:
+        name = type(network.body).__name__
+        raise ArtefactError(f"body={name} has other sizes than the {name} of the file: {'; '.join(problems)}")
 
 
 def _packed(state: Any, prefix: str, tensors: dict[str, np.ndarray]) -> Any:
