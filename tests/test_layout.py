@@ -35,7 +35,7 @@ ROAD = [
 
 # Files at the front of a folder, in order, where `base.py` alone does not do.
 SHARED: dict[str, list[str]] = {
-    "bodies/": ["dense.py", "recurrent.py"],
+    "bodies/": ["dense.py", "recurrent.py", "lstm.py", "gru.py"],
     "keras/": ["kinds.py"],
     "onnx/": [
         "tables.py", "clock.py", "cells.py", "rows.py", "ahead.py", "feeds.py", "engine.py", "runtime.py", "twin.py",

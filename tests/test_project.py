@@ -119,7 +119,8 @@ def test_every_stage_round_trips(stage: Any) -> None:
 @pytest.mark.parametrize("body", [b for cls in BODIES.values() for b in cls.examples()])
 def test_every_body_round_trips(body: Any) -> None:
     options = {k: v for k, v in body.options().items() if v is not None}
-    assert describe(project(body={"kind": body.kind, **options}).model().network)["body"]["units"] == body.units
+    found = describe(project(body={"kind": body.kind, **options}).model().network)["body"]
+    assert found == {"kind": body.kind, **body.options()}
     again(project(body={"kind": body.kind, **options}))
 
 

@@ -41,7 +41,7 @@ _NAMES = {
     "split": ("split",),
     "stages": ("Autoregression", "Difference", "InstanceNorm", "Noise", "Patch", "PerChannel", "Seasonal"),
     "layer": ("InputLayer",),
-    "bodies": ("GRU", "LSTM", "Dense", "Recursive", "Segments"),
+    "bodies": ("GRU", "LSTM", "Dense", "Ensemble", "Recursive", "Segments"),
     "heads": ("Classes", "Regression"),
     "shown": ("Shown",),
     "show": ("show",),
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from inputlayer.bodies import GRU as GRU
     from inputlayer.bodies import LSTM as LSTM
     from inputlayer.bodies import Dense as Dense
+    from inputlayer.bodies import Ensemble as Ensemble
     from inputlayer.bodies import Recursive as Recursive
     from inputlayer.bodies import Segments as Segments
     from inputlayer.columns import Audio as Audio

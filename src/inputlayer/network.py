@@ -22,7 +22,8 @@ class Network(nn.Module):
     """The three parts in one module.
 
     Shape: Batch -> (B, n, K, Q), after the stages' way back: scaled units of K targets and Q quantiles, or logits with
-    K = 1 and Q classes; n is the horizon, 1, or T for per-step targets.
+    K = 1 and Q classes; n is the horizon, 1, or T for per-step targets. In training an ensemble gives the output of
+    each of its members, (size, B, n, K, Q).
     """
 
     def __init__(self, layer: InputLayer, body: nn.Module, head: Head | None = None) -> None:
@@ -66,6 +67,8 @@ class Network(nn.Module):
         hidden = self.body(inputs.x, inputs.lengths, inputs.future, inputs.key)
         if not isinstance(self.body, Body):
             self._check_hidden(hidden, inputs.x)
+        if hidden.dim() > 3:
+            return torch.stack([self.layer.back(self.head(of_member), inputs) for of_member in hidden])
         y: Tensor = self.head(hidden)
         return self.layer.back(y, inputs)
 
@@ -88,6 +91,8 @@ class Network(nn.Module):
         """The mean loss over real target steps, weighted."""
         if batch.target is None or batch.real is None:
             raise OptionError("this batch carries no targets, so there is no loss: give the table its target columns")
+        if y.dim() > 4:  # of an ensemble in training: none of its members is to lean on another
+            return torch.stack([self.head.loss(own, batch.target, batch.real, batch.weight) for own in y]).mean()
         return self.head.loss(y, batch.target, batch.real, batch.weight)
 
     def raw(self, y: Tensor) -> np.ndarray:

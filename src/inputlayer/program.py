@@ -11,6 +11,8 @@ from inputlayer.heads import HEADS
 from inputlayer.project import Project, Spec
 from inputlayer.stages import STAGES
 
+_NESTED: Mapping[str, Mapping[str, type[Any]]] = {"decoder": DECODERS, "member": BODIES}
+
 
 def program(made: Project, reasons: Mapping[str, str]) -> str:
     """The program that makes the model of a project.
@@ -100,5 +102,5 @@ def _made(registry: Mapping[str, type[Any]], spec: Spec) -> str:
 
 
 def _call(part: type[Any], options: Mapping[str, Any]) -> str:
-    inner = (f"{n}={_made(DECODERS, v) if n == 'decoder' else repr(v)}" for n, v in options.items())
+    inner = (f"{n}={_made(_NESTED[n], v) if n in _NESTED else repr(v)}" for n, v in options.items())
     return f"{'il.' * _is_ours(part)}{part.__name__}({', '.join(inner)})"

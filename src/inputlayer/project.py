@@ -291,9 +291,16 @@ def _stages(given: Any, problems: Problems) -> Sequence[Spec]:
 
 
 def _check_body(body: Spec, problems: Problems) -> None:
-    decoder = body.get("decoder")
-    if not isinstance(decoder, Mapping) or _check_types("[body] decoder:", DECODERS, decoder, problems):
+    if all([*_nested_types("[body]", body, problems)]):
         _check_spec("[body]", BODIES, body, body_from, problems)
+
+
+def _nested_types(where: str, spec: Spec, problems: Problems) -> Iterator[bool]:
+    """Whether the parts that a body is made of have options of the right types: its decoder, an ensemble's member."""
+    for name, registry in (("decoder", DECODERS), ("member", BODIES)):
+        if isinstance(part := spec.get(name), Mapping):
+            yield _check_types(f"{where} {name}:", registry, part, problems)
+            yield from _nested_types(f"{where} {name}", part, problems)
 
 
 def _check_types(where: str, registry: Mapping[str, Any], spec: Any, problems: Problems) -> bool:

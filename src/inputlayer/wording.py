@@ -333,10 +333,18 @@ def called(name: str, options: Mapping[str, Any]) -> str:
 
     >>> called("LSTM", {"units": 8, "reduce": None, "decoder": {"kind": "dense"}})
     'LSTM(units=8, decoder=dense)'
+    >>> called("Ensemble", {"member": {"kind": "gru", "units": 8, "reduce": None}, "size": 5})
+    'Ensemble(member=gru(units=8), size=5)'
     """
     given = {k: v for k, v in options.items() if v is not None}
-    told = [f"{k}={v['kind'] if isinstance(v, Mapping) and 'kind' in v else repr(v)}" for k, v in given.items()]
-    return f"{name}({', '.join(told)})"
+    return f"{name}({', '.join(f'{k}={_option(v)}' for k, v in given.items())})"
+
+
+def _option(value: Any) -> str:
+    if not isinstance(value, Mapping) or "kind" not in value:
+        return repr(value)
+    more = {k: v for k, v in value.items() if k != "kind" and v is not None}
+    return called(value["kind"], more) if more else str(value["kind"])
 
 
 def _from_to(low: int, high: int) -> str:

@@ -1,4 +1,4 @@
-"""What stands behind the input layer: `LSTM`, `GRU`, and their decoders `Dense`, `Segments`,
+"""What stands behind the input layer: `LSTM`, `GRU`, an `Ensemble` of them, and their decoders `Dense`, `Segments`,
 `Recursive`."""
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from typing import Any
 
 from inputlayer.bodies.base import Body, Decoder
 from inputlayer.bodies.dense import Dense
+from inputlayer.bodies.ensemble import Ensemble
 from inputlayer.bodies.gru import GRU
 from inputlayer.bodies.lstm import LSTM
 from inputlayer.bodies.recursive import Recursive
 from inputlayer.bodies.segments import Segments
 from inputlayer.stages import made
 
-BODIES: dict[str, type[Body]] = {b.kind: b for b in (LSTM, GRU)}
+BODIES: dict[str, type[Body]] = {b.kind: b for b in (LSTM, GRU, Ensemble)}
 DECODERS: dict[str, type[Decoder]] = {d.kind: d for d in (Dense, Segments, Recursive)}
 
 
@@ -24,10 +25,24 @@ def body_from(spec: Mapping[str, Any]) -> Body:
     >>> body_from({"kind": "lstm", "units": 8, "decoder": {"kind": "dense"}}).options()["decoder"]
     {'kind': 'dense'}
     """
-    decoder = spec.get("decoder")
+    decoder, member = spec.get("decoder"), spec.get("member")
     if isinstance(decoder, Mapping):
         spec = {**spec, "decoder": made(DECODERS, decoder, "decoder")}
+    if isinstance(member, Mapping):
+        spec = {**spec, "member": body_from(member)}
     return made(BODIES, spec, "body")
 
 
-__all__ = ["BODIES", "DECODERS", "GRU", "LSTM", "Body", "Decoder", "Dense", "Recursive", "Segments", "body_from"]
+__all__ = [
+    "BODIES",
+    "DECODERS",
+    "GRU",
+    "LSTM",
+    "Body",
+    "Decoder",
+    "Dense",
+    "Ensemble",
+    "Recursive",
+    "Segments",
+    "body_from",
+]
