@@ -488,7 +488,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     table().write_csv("load.csv")
     Path("project.toml").write_text(PROJECT)
     Path("plain.toml").write_text(PROJECT.replace('stages = [{ kind = "instance_norm" }]', ""))
-    Path("gru.toml").write_text(PROJECT.replace("lstm", "gru"))
+    Path("gru.toml").write_text(PROJECT.replace("lstm", "gru").replace("patience = 5, ", ""))
     return tmp_path
 
 
@@ -501,7 +501,7 @@ def shell(*args: str, code: int = 0) -> str:
 
 def test_the_command_compares_a_project(here: Path) -> None:
     said = shell("project.toml", "plain.toml", "gru.toml", "--seeds", "2")
-    assert "patience has no effect here" in said
+    assert "patience" not in said
     folder = here / "runs" / "project-compared"
     told = json.loads((folder / "comparison.json").read_text())
     assert told["seeds"] == [4, 5]

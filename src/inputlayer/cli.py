@@ -319,7 +319,8 @@ def compare(
     """Measure what each part of the input layer buys.
 
     The same body is trained behind the whole layer, behind the layer without each stage and without each column, and
-    behind the layers of other projects; all have the same steps and seeds. runs/NAME/ then holds the table, and a page.
+    behind the layers of other projects; all have the same seeds and as many steps, so nothing stops early. runs/NAME/
+    then holds the table, and a page.
 
     Ctrl-C ends it; every training that is finished is kept.
 

@@ -69,10 +69,9 @@ def compare_project(
     train, valid, test = project.parts()
     if test is None:
         raise OptionError(f"{path}: a comparison needs a test part, and [split] test is 0")
-    training = dict(project.options)
+    # patience in a project's file speaks of train, not of this: all layers get the same number of steps.
+    training = {n: v for n, v in project.options.items() if n != "patience"}
     start = training.pop("seed", 0)
-    if training.pop("patience", None) is not None:
-        say("patience has no effect here: all get the same number of steps.\n")
     kept = Finished(run.path / PARTS, run.resume, lambda: _begin(run, project))
     tables, drawn = (train, valid, test), tuple(range(start, start + seeds))
     found = compare_into(kept, project.model(), tables, drawn, alternatives, models, **training)
@@ -129,5 +128,5 @@ def _shared(project: Project) -> dict[str, Any]:
     return {
         "[data]": ((project.folder / project.path).resolve(), set(missing), project.schema.target),
         "[split]": cut.arguments,
-        "[training]": TrainingOptions(**project.options),
+        "[training]": TrainingOptions(**{**project.options, "patience": None}),  # it has no say in a comparison
     }
