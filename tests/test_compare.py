@@ -19,7 +19,9 @@ from typer.testing import CliRunner
 import inputlayer as il
 from inputlayer.bodies.base import real_steps
 from inputlayer.cli import app
+from inputlayer.project import Project
 from inputlayer.stages import Plan
+from inputlayer.variants import apart
 from samples import groups, panel, waves, windows
 
 OPTIONS: dict[str, Any] = {"epochs": 2, "lr": 0.01, "batch": 32, "device": "cpu"}
@@ -594,3 +596,25 @@ def test_what_a_shell_cannot_compare_is_said_in_its_own_terms(here: Path) -> Non
     message = " ".join(shell("project.toml", "again.toml", "weighed.toml", code=2).split())
     assert "again.toml: it makes the same model as project.toml" in message
     assert "weighed.toml: weight under [data] must be as in project.toml" in message
+
+
+def test_one_thing_written_in_two_ways_is_one_thing(here: Path) -> None:
+    table().with_columns(site=pl.lit("A")).write_csv("load.csv")
+    first = PROJECT.replace('order = "day"', 'order = "day", by = "site"')
+    first = first.replace('"instance_norm" }', '"instance_norm" }, { kind = "patch", size = 2 }')
+    again = first.replace('"site"', '["site"]').replace('target = "load"', 'target = ["load"]')
+    again = again.replace("units = 3", 'units = 3, reduce = "last", decoder = { kind = "dense" }')
+    again = again.replace("size = 2", "size = 2, stride = 2")
+    for name, text in (("first", first), ("again", again), ("other", again.replace("stride = 2", "stride = 1"))):
+        Path(f"{name}.toml").write_text(text)
+    message = " ".join(shell("first.toml", "again.toml", "other.toml", code=2).split())
+    assert message == "error: again.toml: it makes the same model as first.toml"
+    models = [Project.read(f"{name}.toml").model() for name in ("first", "again")]
+    for made in models:
+        made.fit(table().with_columns(site=pl.lit("A")), epochs=1, seed=0)
+    weights, same = (made.network.state_dict() for made in models)
+    assert weights.keys() == same.keys()
+    assert all(torch.allclose(weight, same[name]) for name, weight in weights.items())
+    gru = il.Ensemble(il.GRU(3), 2), il.Ensemble(il.GRU(3, decoder=il.Dense()), 2)
+    assert apart(*map(model, gru)) == []
+    assert apart(model(gru[0]), model(il.Ensemble(il.GRU(3, decoder=il.Segments(1)), 2)))

@@ -126,7 +126,7 @@ def _shared(project: Project) -> dict[str, Any]:
     cut.apply_defaults()
     missing = MISSING if project.missing is None else project.missing
     return {
-        "[data]": ((project.folder / project.path).resolve(), set(missing), project.schema.target),
+        "[data]": ((project.folder / project.path).resolve(), set(missing), project.schema.targets),
         "[split]": cut.arguments,
         "[training]": TrainingOptions(**{**project.options, "patience": None}),  # it has no say in a comparison
     }

@@ -12,12 +12,14 @@ from torch import nn
 
 from inputlayer.bodies import BODIES
 from inputlayer.bodies.base import Body
+from inputlayer.bodies.dense import Dense
 from inputlayer.comparison import FULL
 from inputlayer.errors import OptionError, SchemaError, listed
 from inputlayer.heads.base import Head
 from inputlayer.layer import InputLayer
 from inputlayer.model import Model
-from inputlayer.stages import Stage
+from inputlayer.sequence.base import Sequence as Rows
+from inputlayer.stages import Patch, Stage
 from inputlayer.wording import called
 
 
@@ -113,12 +115,12 @@ def _alternative(name: str, layer: InputLayer, full: Variant, problems: list[str
     mine, theirs = full.layer.schema, layer.schema
     wrong = [
         f"{what} {new!r}, not {old!r}"
-        for what, old, new in (
-            ("sequence", mine.sequence, theirs.sequence),
-            ("target", mine.target, theirs.target),
-            ("weight", mine.weight, theirs.weight),
+        for what, old, new, same in (
+            ("sequence", mine.sequence, theirs.sequence, _meant(mine.sequence) == _meant(theirs.sequence)),
+            ("target", mine.target, theirs.target, mine.targets == theirs.targets),
+            ("weight", mine.weight, theirs.weight, mine.weight == theirs.weight),
         )
-        if old != new
+        if not same
     ]
     if wrong:
         problems.append(f"alternatives: {name!r} has {', '.join(wrong)}. What is no input layer belongs in others=")
@@ -196,14 +198,31 @@ def apart(old: Model, new: Model) -> list[str]:
     parts = (old.network.body, new.network.body), (old.network.head, new.network.head)
     told = [part_text(theirs) for mine, theirs in parts if _made(mine) != _made(theirs)]
     mine, theirs = (model.layer.schema.sequence for model in (old, new))
-    return [*told, repr(theirs)] if mine != theirs else told
+    return [*told, repr(theirs)] if _meant(mine) != _meant(theirs) else told
 
 
 def _made(part: nn.Module) -> Any:
-    """What tells how a body or a head is made, defaults filled in."""
+    """What tells how a body, a head or a stage is made, defaults filled in."""
     if isinstance(part, Body) and type(part) not in BODIES.values():
         return part_text(part)
-    return type(part), part.options()  # type: ignore[operator]
+    options: dict[str, Any] = part.options()  # type: ignore[operator]
+    if isinstance(part, Patch):
+        options = {"stride": part.size, **options}
+    return type(part), _filled(options)
+
+
+_USUAL = {"decoder": {"kind": Dense.kind}, "reduce": "last"}
+"""What a recurrent body does where it is told nothing."""
+
+
+def _filled(options: Mapping[str, Any]) -> dict[str, Any]:
+    told = {n: _USUAL.get(n) if v is None else v for n, v in options.items()}
+    return {n: _filled(v) if isinstance(v, Mapping) else v for n, v in told.items()}
+
+
+def _meant(sequence: Rows) -> Any:
+    """What tells how a sequence is made: a single name and a list of it are the same."""
+    return type(sequence), {**sequence.options(), "by": sequence.by_names}
 
 
 def changes(old: InputLayer, new: InputLayer) -> list[str]:
@@ -215,5 +234,6 @@ def changes(old: InputLayer, new: InputLayer) -> list[str]:
     for name, column in differ.items():
         by_column.setdefault(repr(column), []).append(name)
     told += [f"{', '.join(names)} = {column}" for column, names in by_column.items()]
-    stages = [" · ".join(map(stage_text, stages_of(layer))) or "no stage" for layer in (old, new)]
-    return [*told, *([stages[1]] if stages[0] != stages[1] else [])]
+    if [_made(stage) for stage in stages_of(old)] != [_made(stage) for stage in stages_of(new)]:
+        told.append(" · ".join(map(stage_text, stages_of(new))) or "no stage")
+    return told
