@@ -31,11 +31,20 @@ class Block:
 
 
 def accepted(
-    schema: Schema, table: Table, problems: Problems, *, targets: bool, weight: bool, title: str, first_row: int = 0
+    schema: Schema,
+    table: Table,
+    problems: Problems,
+    *,
+    targets: bool,
+    weight: bool,
+    title: str,
+    first_row: int = 0,
+    files: bool = False,
 ) -> Iterator[Block]:
     """Read `table` in blocks, noting every bad cell in `problems`. Missing columns end it at once.
 
-    `targets` and `weight` say whether the target and weight columns are read.
+    `targets` and `weight` say whether the target and weight columns are read; `files`, whether the files that cells
+    name are read too, for what is wrong with them: where nothing else will read them, or only after hours.
     """
     needed = schema.needed(targets=targets)
     if weight and schema.weight is not None:
@@ -48,6 +57,8 @@ def accepted(
         for frame in table.blocks(needed):
             block = _block(schema, frame, read, problems, first_row)
             block.order = np.arange(frame.height) if text else _order(schema, block, problems)
+            for name in read if files else ():
+                schema.columns[name].examine(block.values[name])
             if weight and schema.weight is not None:
                 block.weight = _weights(frame[schema.weight], Where(schema.weight, first_row, problems))
             yield block

@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from inputlayer.columns import Number, Timestamp
-from inputlayer.columns.base import Where
+from inputlayer.columns import Audio, Image, Number, Timestamp
+from inputlayer.columns.base import Column, Where
 from inputlayer.errors import Problems
 from inputlayer.infer import infer
 from inputlayer.recipe import recipe, task_of
@@ -40,8 +40,9 @@ def draft(
 
     The table is split first; kinds, options and lengths are guessed from its training rows alone, and stages, body,
     head and training chosen by the rules of `il.recipe`. Only what the split itself needs, the columns that order the
-    rows and tell series apart, is looked up in the whole table; and whether a text column of numbers or times has cells
-    that are none, as such a cell in the last rows would have the others taken for words.
+    rows and tell series apart, is looked up in the whole table; whether a text column of numbers or times has cells
+    that are none, as such a cell in the last rows would have the others taken for words; and whether all files of
+    sounds and pictures can be read.
 
     Parameters
     ----------
@@ -53,8 +54,8 @@ def draft(
     Raises
     ------
     TableError, OptionError
-        If a column named is not there, if cells among numbers or times are none, or if the rows are too few to split
-        or to choose a recipe for.
+        If a column named is not there, if cells among numbers or times are none, if files of sounds and pictures cannot
+        be read, or if the rows are too few to split or to choose a recipe for.
     """
     table = read(path)
     asked: dict[str, Any] = {"length": length, "horizon": horizon, "order": order, "by": _one_or_all(by)}
@@ -70,19 +71,19 @@ def draft(
 
 
 def _check_cells(table: Table, schema: Schema) -> None:
-    """Name every cell of text that is no number or no time, in columns where all but a few are."""
+    """Name every cell of text that is no number or no time, in columns where all but a few are; and every bad file."""
     types = table.columns
-    columns = {
+    columns: dict[str, Column] = {
         name: column
         for name, column in schema.columns.items()
-        if types[name] == pl.String and isinstance(column, Number | Timestamp)
+        if isinstance(column, Audio | Image) or (types[name] == pl.String and isinstance(column, Number | Timestamp))
     }
     if not columns:
         return
     problems, first = Problems(), 0
     for block in table.blocks(list(columns)):
         for name, column in columns.items():
-            column.accept(block[name], Where(name, first, problems))
+            column.examine(column.accept(block[name], Where(name, first, problems)))
         first += block.height
     problems.raise_if_any()
 

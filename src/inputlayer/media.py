@@ -28,10 +28,14 @@ _SHOWN = 60  # characters of a path in a message
 
 
 class UnreadableError(Exception):
-    """One cell cannot be read: `what` is wrong with it, and what to do. Never leaves this package."""
+    """One cell cannot be read: `what` is wrong with it, and what to do. Never leaves this package.
+
+    `entry` is the path, bytes or array that it is about, where a cell is a list of those.
+    """
 
     def __init__(self, what: str, remedy: str = "Correct these cells, or leave the rows out.") -> None:
         self.what, self.remedy = what, remedy
+        self.entry: Any = None
         super().__init__(what)
 
 
@@ -57,7 +61,7 @@ class Media:
         if values.dtype == pl.String:
             values = values.set(values == "", None)
         if values.dtype not in (*files, pl.Null) and _depth(values.dtype) not in depths:
-            where.add(f"holds {values.dtype}", values.is_not_null().to_numpy(), shown(values), remedy)
+            where.add(f"holds {values.dtype}", values.is_not_null().to_numpy(), _shown(values), remedy)
             values = pl.Series(values.name, [None] * len(values), dtype=pl.Null)
         return cls(values, where)
 
@@ -84,10 +88,24 @@ class Media:
                 yield None if isinstance(made, UnreadableError) else made
         found.note(self)
 
-    def check(self, reader: Callable[[Any], T], title: str) -> None:
-        """Read all cells to note what is wrong with them, and keep nothing."""
-        for _ in self.read(reader, title):
-            pass
+    def check(self, reader: Callable[[Any], None], title: str) -> None:
+        """Note what `reader` finds wrong with the cells, and keep nothing. A path in several rows is read once."""
+        if self.cells.dtype != pl.String:
+            for _ in self.read(reader, title):
+                pass
+            return
+        names = self.cells.drop_nulls().unique(maintain_order=True)
+        bad: dict[str, UnreadableError] = {}
+        with progress(title, len(names), inner=True) as advance:
+            for name, error in zip(names, _pooled(iter(names), lambda n: _attempt(reader, n)), strict=True):
+                advance(1)
+                if error is not None:
+                    bad[name] = error
+        found = _Found()
+        for row, name in enumerate(self.cells if bad else ()):
+            if name in bad:
+                found.add(row, bad[name])
+        found.note(self)
 
     def _cells(self) -> Iterator[Any]:
         if _depth(self.cells.dtype) < 1:
@@ -102,18 +120,19 @@ class _Found:
     """Bad rows by what is wrong with them."""
 
     def __init__(self) -> None:
-        self.rows: dict[tuple[str, str], list[int]] = {}
+        self.rows: dict[tuple[str, str], dict[int, Any]] = {}  # with the entry of a list that is meant, or None
 
     def add(self, row: int, error: UnreadableError) -> None:
-        self.rows.setdefault((error.what, error.remedy), []).append(row)
+        self.rows.setdefault((error.what, error.remedy), {})[row] = error.entry
 
     def note(self, media: Media) -> None:
         for (what, remedy), rows in self.rows.items():
             bad = np.zeros(len(media), bool)
-            bad[rows] = True
-            few = np.zeros(len(media), bool)
-            few[rows[:_FEW]] = True
-            media.where.add(what, bad, shown(media.cells, few), remedy)
+            bad[list(rows)] = True
+            texts: list[str | None] = [None] * len(media)
+            for row in list(rows)[:_FEW]:
+                texts[row] = _short(media.cells[row] if rows[row] is None else rows[row])
+            media.where.add(what, bad, pl.Series(media.cells.name, texts, dtype=pl.String), remedy)
 
 
 _FEW = 5  # bad cells of a block that are shown
@@ -170,19 +189,15 @@ def existing(name: str) -> Path:
     return path
 
 
-def shown(cells: pl.Series, which: np.ndarray | None = None) -> pl.Series:
-    """Cells for a message, in one short line each; only those in the mask `which` are made."""
-    rows = range(len(cells)) if which is None else np.flatnonzero(which).tolist()
-    texts: list[str | None] = [None] * len(cells)
-    for row in rows:
-        texts[row] = _short(cells[row])
-    return pl.Series(cells.name, texts, dtype=pl.String)
+def _shown(cells: pl.Series) -> pl.Series:
+    """Cells for a message, in one short line each."""
+    return pl.Series(cells.name, [_short(cells[row]) for row in range(len(cells))], dtype=pl.String)
 
 
 def _short(cell: Any) -> str | None:
     if isinstance(cell, bytes):
         return f"{len(cell)} bytes"
-    if isinstance(cell, pl.Series):
+    if isinstance(cell, pl.Series | np.ndarray):
         return f"a list of {len(cell)}"
     text = str(cell)
     return None if cell is None else text if len(text) <= _SHOWN else f"...{text[3 - _SHOWN :]}"

@@ -421,7 +421,8 @@ def _problems(schema: Schema, valid: Table | None) -> list[Problem]:
         return []
     problems = Problems()
     try:
-        for _ in accepted(schema, valid, problems, targets=True, weight=True, title="Reading the validation table"):
+        title = "Reading the validation table"
+        for _ in accepted(schema, valid, problems, targets=True, weight=True, title=title, files=True):
             pass
     except TableError as error:
         return [replace(p, what=f"in the validation table: {p.what}") for p in error.problems]

@@ -46,6 +46,17 @@ def load(cell: str | bytes | np.ndarray, size: Size | None, channels: int | None
     return _fitted(_decoded(cell), size, channels)
 
 
+def check(cell: str | bytes | np.ndarray) -> None:
+    """Raise what `load` would, for less work: a JPEG is decoded at the smallest scale there is, which reads all of it.
+
+    Nothing less would do: Pillow finds out where a file is cut off only as it decodes.
+    """
+    if isinstance(cell, np.ndarray):
+        _checked(cell)
+    else:
+        _decoded(cell, small=True)
+
+
 def _checked(cell: np.ndarray) -> np.ndarray:
     """An array (height, width) or (height, width, 1 or 3) of whole numbers from 0 to 255."""
     if cell.dtype == object or cell.ndim not in (2, 3) or (cell.ndim == 3 and cell.shape[2] not in (1, 3)):
@@ -58,8 +69,8 @@ def _checked(cell: np.ndarray) -> np.ndarray:
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def _decoded(cell: str | bytes) -> Any:
-    """A Pillow image of mode L or RGB."""
+def _decoded(cell: str | bytes, *, small: bool = False) -> Any:
+    """A Pillow image of mode L or RGB; `small`: of any size, whichever is decoded soonest."""
     pillow = _import_pillow()
     source = io.BytesIO(cell) if isinstance(cell, bytes) else existing(cell)
     try:
@@ -69,6 +80,8 @@ def _decoded(cell: str | bytes) -> Any:
             if image.mode in _DEEP:
                 what = f"is a picture of mode {image.mode!r}, whose pixels need more than 8 bits"
                 raise UnreadableError(what, "Scale it to 8 bits.")
+            if small:
+                image.draft(None, (1, 1))
             return _upright(image)
     except UnreadableError:
         raise

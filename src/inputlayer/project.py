@@ -170,6 +170,10 @@ class Project:
     def table(self) -> Table:
         """The table, each cell of which has been found to be of its column's kind.
 
+        The files that cells name are read through, too, those of all parts: a damaged one is told before a training
+        begins, not after it. That takes about a tenth (sound) to a quarter (large pictures) of the time that fitting
+        and encoding the same files take then.
+
         Raises
         ------
         TableError
@@ -180,7 +184,8 @@ class Project:
         problems = Problems()
         if not table.height:
             raise TableError([Problem(f"{where} has no rows")])
-        blocks = accepted(self.schema, table, problems, targets=True, weight=True, title="Checking the table")
+        title = "Checking the table"
+        blocks = accepted(self.schema, table, problems, targets=True, weight=True, title=title, files=True)
         by = self.schema.sequence.by_names
         places = [
             pl.DataFrame([pl.Series("_order", block.order), *block.frame.select(by)])

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +31,16 @@ if TYPE_CHECKING:
 FLOOR = 1e-10  # the smallest energy, whose logarithm silence has
 _RATES = range(100, 1_000_000)  # samples a second that a sound can have
 _SAMPLES = 100_000_000  # of all channels, that one cell may hold: 3.5 hours at 8,000 Hz
+_PIECE = 2**20  # of each channel, that are decoded at once
+_CHUNKED: dict[bytes, tuple[Literal["little", "big"], bytes]] = {  # by how a file begins: its byte order, its samples
+    b"RIFF": ("little", b"data"),
+    b"RIFX": ("big", b"data"),
+    b"RF64": ("little", b"data"),
+    b"FORM": ("big", b"SSND"),
+}
+_CHUNKS = 1000  # of a file, that are looked at
+_UNTOLD, _LARGE = 0x7FFFF000, 0xFFFFFFFF  # lengths from here on say nothing; this one, that it is in the ds64 chunk
+_PAGE = 27 + 255 + 255 * 255  # bytes of an OGG page, at most
 _FRAMES = 1024  # frames that are worked on at once: few enough for a processor's cache
 
 
@@ -43,42 +56,123 @@ def load(cell: str | bytes | np.ndarray, rate: int | None, seconds: float | None
 
     An array (n,) has the rate `rate`. Raises `UnreadableError` for what is no sound, and `MissingExtraError`.
     """
-    if isinstance(cell, np.ndarray):
-        if rate is None:
-            raise UnreadableError("is a list of numbers, which says no rate", "Give rate=, in samples a second.")
-        samples, own = cell.astype(np.float32), rate
-    else:
-        samples, own = _decoded(cell, seconds)
-    if not len(samples):
-        raise UnreadableError("is a sound without any samples")
-    if not np.isfinite(samples).all():
-        raise UnreadableError("is a sound with samples that are missing or infinite")
+    pieces = list(_pieces(cell, rate, seconds))
+    samples, own = (
+        pieces[0].samples if len(pieces) == 1 else np.concatenate([p.samples for p in pieces]),
+        pieces[0].rate,
+    )
     if rate is not None and own != rate:
         samples, own = resampled(samples, own, rate), rate
     return Sound(samples if seconds is None else samples[: max(1, round(seconds * own))], own)
 
 
-def _decoded(cell: str | bytes, seconds: float | None) -> tuple[np.ndarray, int]:
+def check(cell: str | bytes | np.ndarray, rate: int | None, seconds: float | None) -> None:
+    """Raise what `load` would. The sound is decoded, as only that shows what is wrong with it, but never held whole."""
+    for _ in _pieces(cell, rate, seconds):
+        pass
+
+
+def _pieces(cell: str | bytes | np.ndarray, rate: int | None, seconds: float | None) -> Iterator[Sound]:
+    """The sound in pieces, at least one, at its own rate."""
+    if isinstance(cell, np.ndarray):
+        if rate is None:
+            raise UnreadableError("is a list of numbers, which says no rate", "Give rate=, in samples a second.")
+        pieces: Iterable[Sound] = [Sound(cell.astype(np.float32), rate)] if len(cell) else []
+    else:
+        pieces = _decoded(cell, seconds)
+    some = False
+    for piece in pieces:
+        if not np.isfinite(piece.samples).all():
+            raise UnreadableError("is a sound with samples that are missing or infinite")
+        yield piece
+        some = True
+    if not some:
+        raise UnreadableError("is a sound without any samples")
+
+
+def _decoded(cell: str | bytes, seconds: float | None) -> Iterator[Sound]:
     soundfile = _import_soundfile()
     source = io.BytesIO(cell) if isinstance(cell, bytes) else str(existing(cell))
     try:
+        if _is_cut(source):
+            raise _cut_short()
         with soundfile.SoundFile(source) as file:
             if file.samplerate not in _RATES:
                 raise UnreadableError(f"is a sound of {file.samplerate} samples a second")
-            wanted = file.frames if seconds is None else min(file.frames, math.ceil(seconds * file.samplerate))
-            if wanted * file.channels > _SAMPLES:
+            left = file.frames if seconds is None else min(file.frames, math.ceil(seconds * file.samplerate))
+            if left * file.channels > _SAMPLES:
                 remedy = "Set max_seconds, or cut it into pieces."
                 raise UnreadableError(f"is a sound of more than {_SAMPLES // 10**6} million samples", remedy)
-            samples = file.read(wanted, dtype="float32", always_2d=True)
+            while left:
+                samples = file.read(min(left, _PIECE), dtype="float32", always_2d=True)
+                if not len(samples):
+                    raise _cut_short()
+                left -= len(samples)
+                yield Sound(_mono(samples), int(file.samplerate))
     except (OSError, RuntimeError, TypeError, ValueError):
         # soundfile's texts name addresses and file handles, which would make each of them another problem.
         raise UnreadableError(
             "cannot be read as sound", "It must be whole, and WAV, FLAC or OGG whatever it is called."
         ) from None
-    if len(samples) < wanted:
-        raise UnreadableError("is a sound that is cut short: its end is missing")
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float64).astype(np.float32)
-    return mono, int(file.samplerate)
+
+
+def _mono(samples: np.ndarray) -> np.ndarray:
+    """Samples (n, channels) float32 -> the mean of the channels, (n,) float32."""
+    return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float64).astype(np.float32)
+
+
+def _cut_short() -> UnreadableError:
+    return UnreadableError("is a sound that is cut short: its end is missing", "Copy it anew, or leave the rows out.")
+
+
+def _is_cut(source: str | io.BytesIO) -> bool:
+    """Whether a WAV, AIFF or OGG file ends before it says it does: libsndfile reads what is left, and tells nobody."""
+    with Path(source).open("rb") if isinstance(source, str) else nullcontext(source) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        begins = file.read(12)
+        if begins[:4] == b"OggS":
+            cut = _is_cut_ogg(file, size)
+        else:
+            cut = begins[:4] in _CHUNKED and _is_cut_chunk(file, size, begins)
+        file.seek(0)
+    return cut
+
+
+def _is_cut_chunk(file: BinaryIO, size: int, begins: bytes) -> bool:
+    """Whether the chunk of samples is longer than what is left of the file.
+
+    A length of 0, or of about 2 or 4 GB, is what programs leave there that cannot go back to the beginning at the end.
+    Chunks begin at even places; that a last one of odd length has nothing behind it is no harm.
+    """
+    order, name = _CHUNKED[begins[:4]]
+    large: int | None = None  # an RF64 file has lengths of 64 bits, in a chunk of their own
+    if begins[:4] != b"RF64" and not 0 < int.from_bytes(begins[4:8], order) < _UNTOLD:
+        return False
+    for _ in range(_CHUNKS):
+        head = file.read(8)
+        if len(head) < 8:
+            return False
+        length = int.from_bytes(head[4:], order)
+        if head[:4] == name:
+            length, untold = (length, _UNTOLD) if large is None or length != _LARGE else (large, 2**63)
+            return size - file.tell() < length < untold
+        inside = file.read(min(length, 16)) if head[:4] == b"ds64" else b""
+        large = int.from_bytes(inside[8:], order) if inside else large
+        file.seek(length + length % 2 - len(inside), os.SEEK_CUR)
+    return False
+
+
+def _is_cut_ogg(file: BinaryIO, size: int) -> bool:
+    """Whether the last page is longer than what is left of the file (RFC 3533)."""
+    start = max(size - _PAGE, 0)
+    file.seek(start)
+    tail = file.read(_PAGE)
+    page = tail[tail.rfind(b"OggS") :] if b"OggS" in tail else b""
+    if not page:
+        return False
+    segments = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    return len(page) < 27 or len(segments) < page[26] or len(page) < 27 + len(segments) + sum(segments)
 
 
 def _import_soundfile() -> ModuleType:

@@ -30,7 +30,7 @@ from inputlayer.columns.base import (
 from inputlayer.entries import MeanEntry
 from inputlayer.errors import OptionError
 from inputlayer.media import Held, Media
-from inputlayer.sound import Framing, Sound, load
+from inputlayer.sound import Framing, Sound, check, load
 from inputlayer.statistics import Moments
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Features = Literal["mel", "mfcc"]
 _COEFFICIENTS = 13
 _SAMPLES = 2**21  # samples that are turned into frames at once
-_READING = "Reading sound"
+_READING, _CHECKING = "Reading sound", "Checking sound"
 
 
 @dataclass(frozen=True)
@@ -191,8 +191,12 @@ class Audio(Column):
     # -- fitted half --------------------------------------------------------------------------------------------------
 
     def accept(self, values: pl.Series, where: Where) -> Media:
-        """Cells as they are; they are read in `learn` and `encode`, and bad ones noted in `where` then."""
+        """Cells as they are; they are read in `examine`, `learn` and `encode`, and bad ones noted in `where` then."""
         return Media.of(values, where, (1,), "A cell is a path, the bytes of a file, or a list of samples.")
+
+    def examine(self, values: Media) -> None:
+        """Decode each sound, and keep nothing."""
+        values.check(partial(check, rate=self.rate, seconds=self.max_seconds), _CHECKING)
 
     def _sounds(self, values: Media, rate: int | None) -> Iterator[Sound | None]:
         return values.read(partial(load, rate=rate, seconds=self.max_seconds), _READING)
@@ -244,9 +248,9 @@ class Audio(Column):
         )
 
     def check(self, values: Media, state: AudioState, where: Where) -> None:
-        """Read the cells for what is wrong with them, where nothing else will: the table is refused already."""
+        """Examine the cells where nothing else will read them: the table is refused already."""
         if len(where.problems):
-            values.check(partial(load, rate=state.rate, seconds=self.max_seconds), _READING)
+            values.check(partial(check, rate=state.rate, seconds=self.max_seconds), _CHECKING)
 
     def wires(self, state: AudioState) -> dict[str, Wire]:
         """Frames, none where the sound is missing."""

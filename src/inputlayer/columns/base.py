@@ -308,6 +308,9 @@ class Column:
         """The merged statistic -> State; notes a problem where nothing can be learnt (all values missing)."""
         raise NotImplementedError
 
+    def examine(self, values: Any) -> None:
+        """Note what is wrong with accepted values that `accept` left unread, such as files, before any are learnt."""
+
     def check(self, values: Any, state: Any, where: Where) -> None:
         """Note accepted values that contradict what was learnt, such as text where whole numbers were."""
 

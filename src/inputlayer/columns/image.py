@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast, get_args
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar, cast, get_args
 
 import numpy as np
 import polars as pl
@@ -30,14 +31,16 @@ from inputlayer.columns.base import (
 )
 from inputlayer.errors import OptionError
 from inputlayer.media import Media, UnreadableError
-from inputlayer.pictures import Convolutions, load
+from inputlayer.pictures import Convolutions, check, load
 
 if TYPE_CHECKING:
     from inputlayer.graph import Graph
 
+T = TypeVar("T")
+
 Cell = Literal["picture", "frames"]
 Shape = tuple[int, int, int]
-_READING = "Reading pictures"
+_READING, _CHECKING = "Reading pictures", "Checking pictures"
 _REMEDY = {
     "picture": "A cell is a path, the bytes of a file, or rows of pixels. A list of pictures needs cell='frames'.",
     "frames": "With cell='frames' a cell is a list: of paths, of the bytes of files, or of rows of pixels each.",
@@ -176,25 +179,33 @@ class Image(Column):
     # -- fitted half --------------------------------------------------------------------------------------------------
 
     def accept(self, values: pl.Series, where: Where) -> Media:
-        """Cells as they are; they are read in `learn` and `encode`, and bad ones noted in `where` then."""
+        """Cells as they are; they are read in `examine`, `learn` and `encode`, and bad ones noted in `where` then."""
         frames = self.cell == "frames"
         return Media.of(values, where, (3, 4) if frames else (2, 3), _REMEDY[self.cell], several=frames)
 
-    def _read(self, cell: Any, size: tuple[int, int] | None, channels: int | None) -> list[np.ndarray]:
-        """The pictures of one cell."""
+    def examine(self, values: Media) -> None:
+        """Decode each picture, and keep nothing."""
+
+        def read(cell: Any) -> None:
+            self._read(cell, check)
+
+        values.check(read, _CHECKING)
+
+    def _read(self, cell: Any, reader: Callable[[Any], T]) -> list[T]:
+        """What `reader` makes of each picture of one cell."""
         if self.cell == "picture":
-            return [load(cell, size, channels)]
+            return [reader(cell)]
         if isinstance(cell, np.ndarray) and cell.ndim < 3:
             raise UnreadableError("is no list of pictures of one size", _REMEDY["frames"])
         if not len(cell):
             raise UnreadableError("is a list without pictures", "Make the cell null, or leave the row out.")
         if any(frame is None for frame in cell):
             raise UnreadableError("is a list with a missing picture", "Take it out of the list.")
-        return [load(frame, size, channels) for frame in cell]
+        return [_named(frame, reader) for frame in cell]
 
     def _pictures(self, values: Media, state: ImageState | None = None) -> Iterator[list[np.ndarray] | None]:
         size, channels = (self.size, self.channels) if state is None else (state.size, state.channels)
-        return values.read(lambda cell: self._read(cell, size, channels), _READING)
+        return values.read(lambda cell: self._read(cell, partial(load, size=size, channels=channels)), _READING)
 
     def learn(self, values: Media, first_row: int) -> ImageStatistic:
         """Sums over the pixels, by the shape of the pictures."""
@@ -235,9 +246,9 @@ class Image(Column):
         )
 
     def check(self, values: Media, state: ImageState, where: Where) -> None:
-        """Read the cells for what is wrong with them, where nothing else will: the table is refused already."""
+        """Examine the cells where nothing else will read them: the table is refused already."""
         if len(where.problems):
-            values.check(lambda cell: self._read(cell, state.size, state.channels), _READING)
+            self.examine(values)
 
     def wires(self, state: ImageState) -> dict[str, Wire]:
         """Rows of pixels (width, channels), or frames (height, width, channels)."""
@@ -394,6 +405,15 @@ class PooledImage(PooledModule):
         seen = g("Mul", _each(g, pixels, 3, stack), g("Unsqueeze", real, g.constant([-1])))
         frames = g("Max", g("ReduceSum", real, two, keepdims=1), g.constant(1.0))
         return g("Div", g("ReduceSum", seen, two, keepdims=0), frames)
+
+
+def _named(frame: Any, reader: Callable[[Any], T]) -> T:
+    """`reader` on one of several frames; what is wrong with it is said of that frame."""
+    try:
+        return reader(frame)
+    except UnreadableError as error:
+        error.entry = frame
+        raise
 
 
 def _stack(column: Image, state: ImageState) -> Convolutions:
