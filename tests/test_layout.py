@@ -17,9 +17,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "inputlayer"
 # Read downwards, the names are the way of the data. A file imports only from those above it. A folder stands for all
 # its files: they see their `base.py` (and what SHARED names), never each other; its `__init__.py` sees all of them.
 ROAD = [
-    "errors.py", "progress.py", "store.py", "plain.py", "kept.py", "graph.py", "files.py", "table.py", "statistics.py",
-    "times.py", "tokens.py", "words.py", "pieces.py", "word_vectors.py", "media.py", "sound.py", "pictures.py",
-    "scales.py", "filling.py", "entries.py", "codes.py", "number_embeddings.py",
+    "errors.py", "progress.py", "store.py", "plain.py", "lists.py", "kept.py", "graph.py", "files.py", "table.py",
+    "statistics.py", "times.py", "tokens.py", "words.py", "pieces.py", "word_vectors.py", "media.py", "sound.py",
+    "pictures.py", "scales.py", "filling.py", "entries.py", "codes.py", "number_embeddings.py",
     "columns/", "sequence/", "schema.py", "infer.py", "split.py",
     "blocks.py", "receipt.py", "fit.py", "order.py", "encode.py", "batch.py",
     "stages/", "layer.py", "bodies/", "heads/", "network.py", "checkpoint.py", "run.py", "training.py",

@@ -75,7 +75,8 @@ def test_channels_of_unequal_length_are_noted():
     ("cells", "axes", "message"),
     [
         ([1.0, 2.0], "time", "holds Float64 .* With axes='time' a cell is a list of numbers"),
-        ([["a"]], "time", r"holds List\(String\)"),
+        ([["a"]], "time", r"holds text that is no number \(row 0 = 'a' at \[0\] of \['a'\]\)"),
+        ([["a"]], "time channel", r"holds List\(String\)"),
         ([[True]], "time", r"holds List\(Boolean\)"),
         ([[1.0]], "time channel", "a cell is a list of lists of numbers"),
     ],

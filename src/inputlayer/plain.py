@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from base64 import b64decode, b64encode
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from os import PathLike
@@ -165,6 +166,17 @@ def is_text(cells: Iterable[Any]) -> bool:
     return True
 
 
+def is_torn(cell: Any) -> bool:
+    """Whether a cell, or an item of one, holds half of a surrogate pair.
+
+    >>> is_torn([["a", "\\ud800"]]), is_torn([1])
+    (True, False)
+    """
+    if isinstance(cell, list | tuple | np.ndarray):
+        return any(map(is_torn, cell))
+    return isinstance(cell, str) and any("\ud800" <= c <= "\udfff" for c in cell)
+
+
 def torn(name: str, rows: Sequence[int], cells: Any) -> Problem:
     """Says which cells of a column are no text that UTF-8 can write."""
     remedy = "It comes of bytes decoded in another encoding, or of a text cut in two: decode them anew, or take it out."
@@ -188,6 +200,8 @@ _FAMILIES: tuple[tuple[str, tuple[type, ...]], ...] = (
 def refuse_mixture(name: str, cells: Sequence[Any]) -> None:
     """Raises TableError if the cells of a column, None where missing, are of several kinds: numbers and text, say.
 
+    Of a column of lists, also if what the lists hold is; a None in a list is of any kind.
+
     >>> refuse_mixture("a", [1, 2.5, None])
     >>> refuse_mixture("a", [1, "x", 2.5])
     Traceback (most recent call last):
@@ -195,6 +209,12 @@ def refuse_mixture(name: str, cells: Sequence[Any]) -> None:
     inputlayer.errors.TableError: column 'a': holds text among numbers (row 1 = 'x'). A column is of one type: \
 make these numbers too, or None where nothing is known. Rows count from 0.
     """
+    problems = [*_mixture(name, cells), *_odd_items(name, cells)]
+    if problems:
+        raise TableError(problems)
+
+
+def _mixture(name: str, cells: Sequence[Any]) -> Iterator[Problem]:
     said = {kind: _family(kind) for kind in set(map(type, cells)) - {NoneType}}
     if len(set(said.values())) < 2 and "times" not in said.values():
         return
@@ -211,15 +231,96 @@ make these numbers too, or None where nothing is known. Rows count from 0.
     if others[0][0] == "bytes":
         remedy = "Decode them first, as cell.decode() does"
     what = f"holds {' and '.join(family for family, _ in others)} among {most}"
-    raise TableError([Problem(what, name, rows, [cells[row] for row in rows[:5]], len(rows), remedy)])
+    yield Problem(what, name, rows, [cells[row] for row in rows[:5]], len(rows), remedy)
 
 
 def _family(kind: type) -> str:
-    return next((said for said, known in _FAMILIES if issubclass(kind, known)), kind.__name__)
+    found = _FAMILY.get(kind)
+    if found is None:
+        found = next((said for said, known in _FAMILIES if issubclass(kind, known)), kind.__name__)
+        _FAMILY[kind] = found
+    return found
+
+
+_FAMILY: dict[type, str] = {}  # types met so far; to ask whether one is a path takes long
 
 
 def _zone(cell: Any) -> str:
     return f"times with{'out' if getattr(cell, 'tzinfo', None) is None else ''} a zone"
+
+
+@dataclass(frozen=True)
+class Item:
+    """What stands at `place` in a cell that is a list; a message shows both."""
+
+    value: Any
+    place: tuple[int, ...]
+    cell: Any
+
+    def __repr__(self) -> str:
+        cell = self.cell.tolist() if isinstance(self.cell, np.ndarray) else self.cell
+        return f"{shorten(self.value, 40)} at {''.join(f'[{i}]' for i in self.place)} of {cell!r}"
+
+
+def _odd_items(name: str, cells: Sequence[Any]) -> Iterator[Problem]:
+    if not any(_family(kind) == "lists" for kind in set(map(type, cells))):
+        return
+    held = [_held(cell) if _family(type(cell)) == "lists" else frozenset[str]() for cell in cells]
+    # Where as many lists hold the one as the other, numbers are what was meant; lists that hold nothing say nothing.
+    counts = Counter(kind for kinds in held for kind in kinds)
+    most = max(counts, key=lambda kind: (kind[-5:] != "lists", counts[kind], kind[-7:] == "numbers", kind), default="")
+    rows = [row for row, kinds in enumerate(held) if not _agree(kinds, most)]
+    if not rows:
+        return
+    others = sorted(kind for kind in counts if not _agree([kind], most))
+    shown = [_odd_item(cells[row], cells[row], most) for row in rows[:5]]
+    remedy = f"All lists of a column hold the same: make these {most} too, or the whole cell None"
+    yield Problem(f"holds lists with {' and '.join(others)} in place of {most}", name, rows, shown, len(rows), remedy)
+
+
+def _held(cell: Any) -> frozenset[str]:
+    """What a list holds, missing items aside; "lists" for those that hold nothing.
+
+    >>> sorted(_held([[1.0, "x"], [None]])), sorted(_held([[]])), sorted(_held(np.zeros((2, 3))))
+    (['lists', 'lists of numbers', 'lists of text'], ['lists'], ['lists of numbers'])
+    """
+    if isinstance(cell, np.ndarray):
+        if cell.dtype != object:
+            return frozenset(["lists of " * (cell.ndim - 1) + _family(cell.dtype.type)])
+        cell = cell.tolist()
+    found = {_family(kind) for kind in set(map(type, cell)) - {NoneType}}
+    if "lists" not in found:
+        return frozenset(found)
+    return frozenset(found - {"lists"}).union(*(_kinds(item) for item in cell if _family(type(item)) == "lists"))
+
+
+def depth_of_numbers(cells: Iterable[Any]) -> int:
+    """How deep the lists of a column are that `refuse_mixture` let pass, None where missing; 0 if they hold no numbers.
+
+    >>> depth_of_numbers([[[1, 2.5]], [[]], None]), depth_of_numbers([["a"]])
+    (2, 0)
+    """
+    kinds = frozenset[str]().union(*(_held(cell) for cell in cells if cell is not None))
+    return next((1 + kind.count("lists of ") for kind in kinds if kind.endswith("numbers")), 0)
+
+
+def _kinds(item: Any) -> Collection[str]:
+    family = _family(type(item))
+    return [family] if family != "lists" else [f"lists of {kind}" for kind in _held(item)] or [family]
+
+
+def _agree(kinds: Iterable[str], most: str) -> bool:
+    """Whether what lists hold is `most`, or may be: lists that hold nothing are lists of anything."""
+    return all(kind == most or (kind.endswith("lists") and most.startswith(kind)) for kind in kinds)
+
+
+def _odd_item(cell: Any, part: Any, most: str, place: tuple[int, ...] = ()) -> Item:
+    """The first item of `part`, which is at `place` of `cell`, that is not `most`."""
+    i, item = next((i, item) for i, item in enumerate(part) if item is not None and not _agree(_kinds(item), most))
+    inner = most.removeprefix("lists of ")
+    if inner == most or _family(type(item)) != "lists":
+        return Item(item, (*place, i), cell)
+    return _odd_item(cell, item, inner, (*place, i))
 
 
 _FIXED = frozenset([float, int, bool, str, bytes, NoneType, datetime, date])

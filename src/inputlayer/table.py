@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from inputlayer import plain
+from inputlayer import lists, plain
 from inputlayer.errors import OptionError, Problem, TableError, listed, nearest, shorten
 from inputlayer.files import MISSING, open_files, reported
 
@@ -310,7 +310,10 @@ def _wider(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
 
 
 def _frame(data: Any) -> pl.DataFrame | pl.LazyFrame:
-    if isinstance(data, pl.DataFrame | pl.LazyFrame):
+    if isinstance(data, pl.DataFrame):
+        objects = [name for name, dtype in data.schema.items() if dtype == pl.Object]
+        return data.with_columns(*_columns({name: data[name] for name in objects}, objects)) if objects else data
+    if isinstance(data, pl.LazyFrame):
         return data
     if _is_pandas(data):
         data = data.reset_index() if data.index.name is not None or data.index.nlevels > 1 else data
@@ -354,7 +357,8 @@ def _series(name: str, values: Any) -> pl.Series:
     try:
         series = _readable(name, values)
     except UnicodeEncodeError:
-        raise TableError([_no_text(name, values)]) from None
+        rows = [row for row, cell in enumerate(values) if plain.is_torn(cell)]
+        raise TableError([plain.torn(name, rows, values)]) from None
     return series.arr.to_list() if isinstance(series.dtype, pl.Array) else series
 
 
@@ -372,7 +376,9 @@ def _readable(name: str, values: Any) -> pl.Series:
 
 def _typed(name: str, values: Any) -> pl.Series:
     if isinstance(values, pl.Series):
-        return values.alias(name)
+        if values.dtype != pl.Object:
+            return values.alias(name)
+        values = values.to_list()
     if _is_pandas(values) and values.dtype != object:
         try:
             return pl.Series(name, pl.from_pandas(values))
@@ -388,25 +394,7 @@ def _typed(name: str, values: Any) -> pl.Series:
     cells = [None if plain.is_missing(cell) else cell for cell in values]
     plain.refuse_mixture(name, cells)
     first = next((cell for cell in cells if cell is not None), None)
-    return _nested(name, cells) if isinstance(first, list | tuple | np.ndarray) else pl.Series(name, cells)
-
-
-def _nested(name: str, cells: list[Any]) -> pl.Series:
-    lists = [cell.tolist() if isinstance(cell, np.ndarray) else cell for cell in cells]
-    lists = [[one.tolist() if isinstance(one, np.ndarray) else one for one in cell] if cell else cell for cell in lists]
-    series = pl.Series(name, lists)
-    # polars takes the type from the first cell, and would cut a later 1.5 to 1.
-    wide = _with_decimals(series.dtype)
-    if wide == series.dtype:
-        return series
-    decimals = pl.Series(name, lists, dtype=wide)
-    return series if series.cast(wide).equals(decimals, null_equal=True) else decimals
-
-
-def _with_decimals(dtype: Any) -> Any:
-    if isinstance(dtype, pl.List):
-        return pl.List(_with_decimals(dtype.inner))
-    return pl.Float64() if dtype.is_integer() else dtype
+    return lists.series_of(name, cells) if isinstance(first, list | tuple | np.ndarray) else pl.Series(name, cells)
 
 
 def _mixed(name: str, cells: list[Any]) -> pl.Series:
@@ -419,17 +407,6 @@ def _mixed(name: str, cells: list[Any]) -> pl.Series:
         with suppress(ValueError, pl.exceptions.PolarsError):
             return pl.Series(name, [datetime.combine(cell, time()) if type(cell) is date else cell for cell in cells])
     return pl.Series(name, [None if cell is None else str(cell) for cell in cells], dtype=pl.String)
-
-
-def _no_text(name: str, values: Any) -> Problem:
-    """Which cells hold half of a surrogate pair: no text that UTF-8 can write."""
-    return plain.torn(name, [row for row, cell in enumerate(values) if _is_torn(cell)], values)
-
-
-def _is_torn(cell: Any) -> bool:
-    if isinstance(cell, list | tuple | np.ndarray):
-        return any(_is_torn(one) for one in cell)
-    return isinstance(cell, str) and any("\ud800" <= c <= "\udfff" for c in cell)
 
 
 def _is_pandas(data: Any) -> bool:

@@ -30,6 +30,7 @@ from inputlayer.columns.base import (
 from inputlayer.entries import MeanEntry
 from inputlayer.errors import OptionError
 from inputlayer.filling import Filling, Gap
+from inputlayer.lists import note_text
 from inputlayer.scales import SCALES, Gathered, Scale, ScaleName, Seen, note_unusable
 
 if TYPE_CHECKING:
@@ -204,10 +205,10 @@ class Series(Column):
         """
         cells = _Cells.of(values, nested=self.axes != "time")
         if cells is None:
-            given = values.is_not_null().to_numpy()
-            depth = "numbers" if self.axes == "time" else "lists of numbers"
-            remedy = f"With axes={self.axes!r} a cell is a list of {depth}."
-            _note(where, f"holds {values.dtype}", given, values, remedy)
+            deep = self.axes != "time"
+            if not note_text(values, 1 + deep, where):
+                remedy = f"With axes={self.axes!r} a cell is a list of {'lists of ' * deep}numbers."
+                _note(where, f"holds {values.dtype}", values.is_not_null().to_numpy(), values, remedy)
             return Ragged(np.zeros((0, self.channels)), np.zeros(len(values) + 1, np.int64))
         steps, wrong = cells.lengths(self.axes, self.channels)
         unit = "channels of equal length" if self.axes == "channel time" else "numbers in each step"

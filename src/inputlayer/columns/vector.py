@@ -25,6 +25,7 @@ from inputlayer.columns.base import (
     wire_name,
 )
 from inputlayer.errors import OptionError
+from inputlayer.lists import note_text
 from inputlayer.statistics import Moments
 
 if TYPE_CHECKING:
@@ -119,8 +120,9 @@ class Vector(Column):
         """
         rows, given = len(values), values.is_not_null().to_numpy()
         if not _holds_numbers(values.dtype):
-            remedy = "A cell is a list of numbers, such as [0.5, 1.5]."
-            where.add(f"holds {values.dtype}", given, values, remedy)
+            if not note_text(values, 1, where):
+                remedy = "A cell is a list of numbers, such as [0.5, 1.5]."
+                where.add(f"holds {values.dtype}", given, values, remedy)
             return np.full((rows, self.size or 0), np.nan)
         cells = values.cast(pl.List(pl.Float64))
         sizes = cells.list.len().fill_null(0).to_numpy().astype(np.int64)
