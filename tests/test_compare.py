@@ -19,6 +19,8 @@ from typer.testing import CliRunner
 import inputlayer as il
 from inputlayer.bodies.base import real_steps
 from inputlayer.cli import app
+from inputlayer.comparison import ANY, FULL, Result
+from inputlayer.intervals import Measure
 from inputlayer.project import Project
 from inputlayer.stages import Plan
 from inputlayer.variants import apart
@@ -120,6 +122,46 @@ def test_numbers_are_those_of_models_made_by_hand(found: il.Comparison) -> None:
     assert change["mean"] == pytest.approx(told["raw"]["mean"] - told["full layer"]["mean"])
     assert change["low"] < change["mean"] < change["high"]
     assert told["raw"]["bytes"] < told["full layer"]["bytes"]
+
+
+def made_up(full: dict[int, Any], baseline: Any, part: dict[int, Any]) -> il.Comparison:
+    """A comparison of losses that are given by seed and block, of a step each."""
+    counts = np.ones((8, 1))
+
+    def losses(of: Any) -> np.ndarray:
+        return np.broadcast_to(np.reshape(of, (-1, 1)), counts.shape)
+
+    rows = [
+        Result(FULL, "full", "", {seed: losses(x) for seed, x in full.items()}, counts),
+        Result("without wind", "column", "", {seed: losses(x) for seed, x in part.items()}, counts),
+        Result("ridge", "baseline", "", {ANY: losses(baseline)}, counts),
+    ]
+    return il.Comparison(Measure("rmse", "°C", root=True), rows, tuple(full), {})
+
+
+def test_what_an_interval_is_too_wide_for_is_said() -> None:
+    uneven = [1.0, 9.0, 0.5, 4.0, 0.1, 6.0, 2.0, 8.0]
+    by_seed = made_up({0: 1.0, 1: 4.0, 2: 9.0}, 4.0, {0: 16.0, 1: 25.0, 2: 36.0}).to_dict()["sentences"]
+    assert by_seed[0].startswith(
+        "3 seeds are too few to tell the full layer from the best baseline, ridge: 2.000 against 2.000, a difference of"
+        " +0.000, 95 % interval -2.484 to +2.484."
+    )
+    assert by_seed[1:3] == ["It is worse without wind.", "Try --seeds 5 (in Python seeds=range(5))."]
+    by_rows = made_up({0: uneven, 1: uneven}, uneven[::-1], {0: uneven[::-1], 1: uneven[::-1]}).to_dict()
+    assert by_rows["sentences"][0].startswith(
+        "The test part is too small to tell the full layer from the best baseline"
+    )
+    assert by_rows["sentences"][1] == "The test part is too small to tell whether it is worse or better without wind."
+    assert not any("--seeds" in sentence for sentence in by_rows["sentences"])
+    assert [row["difference"] and row["difference"]["too_few"] for row in by_rows["rows"]] == [None, *["test rows"] * 2]
+    near = made_up({0: 4.00, 1: 4.04, 2: 3.96}, 4.0, {0: 4.01, 1: 3.99, 2: 4.0}).to_dict()["sentences"]
+    assert near[0].startswith("The full layer cannot be told from the best baseline, ridge: 2.000 against 2.000, a")
+    assert near[1] == "It cannot be told from the full layer without wind."
+
+
+def test_a_verdict_has_the_digits_of_the_larger_score() -> None:
+    told = made_up({0: 0.25, 1: 0.25}, 1e-18, {0: 0.25, 1: 0.25}).to_dict()["sentences"]
+    assert ": 0.5000 against 0.0000, a difference of +0.5000, " in told[0]
 
 
 def several() -> tuple[il.Model, Any]:

@@ -18,6 +18,8 @@ from inputlayer.intervals import Difference, Measure, difference
 WIDTH = 110
 FULL = "full layer"
 ANY = -1  # in place of the seed, of what has none
+_WIDE = 0.05  # of the score: an interval that reaches further hides what matters
+_FEW = 10  # seeds, below which more of them are worth their time
 GROUPS = {
     "full": "",
     "stage": "a stage taken away",
@@ -105,8 +107,9 @@ class Comparison:
         `metric`, `unit`, `better` ("lower" or "higher"), `seeds`, `fixed`, `interrupted`, `sentences`, and `rows`, each
         with `name`, `group` (full, stage, column, alternative, baseline, other), `change`, `mean`, `spread` (over
         seeds; None for fewer than two), `by_seed` (None where a seed is not there), `difference` to the full layer
-        (`mean`, `low`, `high`; the ends None where there are too few test sequences for them) or None, `seconds`,
-        `parameters`, `bytes`.
+        (`mean`, `low`, `high`; the ends None where there are too few test sequences for them; `too_few`: "seeds" or
+        "test rows" where, for want of these, the interval holds 0 and reaches beyond 5 % of the full layer's score) or
+        None, `seconds`, `parameters`, `bytes`.
         """
         return {
             "metric": self.measure.name,
@@ -130,11 +133,26 @@ class Comparison:
             "mean": float(np.mean(by_seed)),
             "spread": float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None,
             "by_seed": [scores.get(s) for s in self.seeds] if result.group != "baseline" else [],
-            "difference": None if found is None else {n: _finite(v) for n, v in found._asdict().items()},
+            "difference": None if found is None else self._told(result.name, found),
             "seconds": result.seconds,
             "parameters": result.parameters,
             "bytes": result.bytes,
         }
+
+    def _told(self, name: str, found: Difference) -> dict[str, Any]:
+        return {**{n: _finite(v) for n, v in found._asdict().items()}, "too_few": self._too_few(name, found)}
+
+    def _too_few(self, name: str, found: Difference) -> str | None:
+        """What there is too little of to tell the row `name` from the full layer."""
+        full, row = (next(r for r in self.results if r.name == n) for n in (FULL, name))
+        score = float(np.mean([self.measure.score(x, full.counts) for x in full.losses.values()]))
+        if found.low > 0 or found.high < 0 or max(-found.low, found.high) <= _WIDE * abs(score):
+            return None
+        # An interval of one seed speaks of the test rows alone.
+        each = [(row.losses.get(s, row.losses.get(ANY)), x) for s, x in full.losses.items()]
+        alone = [difference(self.measure, ours[None], x[None], full.counts) for ours, x in each if ours is not None]
+        usual = float(np.median([d.high - d.low for d in alone]))
+        return "seeds" if 1 < len(alone) < _FEW and found.high - found.low > 1.5 * usual else "test rows"
 
     @property
     def _has_full(self) -> bool:
@@ -142,13 +160,17 @@ class Comparison:
 
     def _sentences(self) -> list[str]:
         rows = [self._row(result) for result in self.results]
-        said = [*_against_baselines(rows, self.measure), *_parts(rows, self.measure)]
+        seeds = len(self.seeds)
+        said = [*_against_baselines(rows, self.measure, seeds), *_parts(rows, self.measure, seeds)]
+        if any("seeds are too few" in sentence for sentence in said):
+            more = 5 if seeds < 5 else _FEW
+            said.append(f"Try --seeds {more} (in Python seeds=range({more})).")
         if any(row["difference"] for row in rows):
             blocks = max(int((r.counts.sum(axis=1) > 0).sum()) for r in self.results)
-            seeds = f"{len(self.seeds)} seeds and " if len(self.seeds) > 1 else ""
-            alone = "" if seeds else " With one seed they say nothing of other trainings."
+            drawn = f"{seeds} seeds and " if seeds > 1 else ""
+            alone = "" if drawn else " With one seed they say nothing of other trainings."
             said.append(
-                f"Differences are to the full layer; their 95 % intervals are paired over {seeds}{blocks} blocks of"
+                f"Differences are to the full layer; their 95 % intervals are paired over {drawn}{blocks} blocks of"
                 f" test sequences, and each holds for itself: of twenty, one misses by chance.{alone}"
             )
         return [*said, *self.notes]
@@ -279,37 +301,46 @@ def _places(rows: Sequence[Mapping[str, Any]]) -> int:
     return int(min(max(3 - math.floor(math.log10(least)), 0), 6))
 
 
-def _against_baselines(rows: Sequence[Mapping[str, Any]], measure: Measure) -> list[str]:
+def _against_baselines(rows: Sequence[Mapping[str, Any]], measure: Measure, seeds: int) -> list[str]:
     full = next((row for row in rows if row["group"] == "full"), None)
     baselines = [row for row in rows if row["group"] == "baseline" and row["difference"]]
     if full is None or not baselines:
         return []
     best = (max if measure.higher else min)(baselines, key=lambda row: row["mean"])
-    found, places = best["difference"], _places([full, best])
-    side = _side(found, measure)
-    verdict = {"worse": "beats", "better": "loses to", "": "cannot be told from"}[side]
+    # Of a score that is almost nothing beside the other, digits say nothing.
+    found, places = best["difference"], _places([max(full, best, key=lambda row: abs(row["mean"]))])
+    verdicts = {"worse": "beats", "better": "loses to", "": "cannot be told from"}
+    verdict = f"The full layer {verdicts[_side(found, measure)]} the best baseline, {best['name']}"
+    if found["too_few"]:
+        verdict = f"{_want(found, seeds)} to tell the full layer from the best baseline, {best['name']}"
     ends = (
-        "" if found["low"] is None else f", 95 % interval {-found['high']:+.{places}f} to {-found['low']:+.{places}f}"
+        ""
+        if found["low"] is None
+        else f", 95 % interval {0 - found['high']:+.{places}f} to {0 - found['low']:+.{places}f}"
     )
     return [
-        f"The full layer {verdict} the best baseline, {best['name']}: {full['mean']:.{places}f} against"
-        f" {best['mean']:.{places}f}, a difference of {-found['mean']:+.{places}f}{ends}."
+        f"{verdict}: {full['mean']:.{places}f} against {best['mean']:.{places}f}, a difference of"
+        f" {0 - found['mean']:+.{places}f}{ends}."
     ]
 
 
-def _parts(rows: Sequence[Mapping[str, Any]], measure: Measure) -> list[str]:
+def _parts(rows: Sequence[Mapping[str, Any]], measure: Measure, seeds: int) -> list[str]:
     """Which parts of the full layer pay, which harm, and of which it cannot be said."""
-    taken = [row for row in rows if row["group"] in ("stage", "column") and row["difference"]]
-    texts = {"worse": "It is worse {}", "better": "It is better {}", "": "It cannot be told from the full layer {}"}
-    said = []
-    for side, text in texts.items():
-        names = [row["name"] for row in taken if _side(row["difference"], measure) == side]
-        if names:
-            said.append(text.format("; ".join(names)) + ".")
-    return said
+    texts = {"worse": "It is worse {}.", "better": "It is better {}.", "": "It cannot be told from the full layer {}."}
+    said: dict[str, list[str]] = {text: [] for text in texts.values()}
+    for row in rows:
+        if row["group"] in ("stage", "column") and row["difference"]:
+            found = row["difference"]
+            text = f"{_want(found, seeds)} to tell whether it is worse or better {{}}." if found["too_few"] else ""
+            said.setdefault(text or texts[_side(found, measure)], []).append(row["name"])
+    return [text.format("; ".join(names)) for text, names in said.items() if names]
 
 
-def _side(found: Mapping[str, float | None], measure: Measure) -> str:
+def _want(found: Mapping[str, Any], seeds: int) -> str:
+    return f"{seeds} seeds are too few" if found["too_few"] == "seeds" else "The test part is too small"
+
+
+def _side(found: Mapping[str, Any], measure: Measure) -> str:
     """Whether a row is "worse" or "better" than the full layer beyond doubt."""
     low, high = found["low"], found["high"]
     if low is None or high is None or low <= 0 <= high:
