@@ -298,17 +298,19 @@ def test_verdict() -> None:
     numbers = Baselines.__new__(Baselines)
     numbers.classes = False
     scores = {"ridge on deviations": 3.56, "repeat last": 4.62}
-    assert numbers.beaten_by(3.8, scores) == "The model does not beat 'ridge on deviations' (3.56 against 3.80 RMSE)."
+    assert numbers.beaten_by(3.8, scores) == "The model does not beat 'ridge on deviations' (3.56 against 3.8 RMSE)."
     assert numbers.beaten_by(3.4, scores) == (
-        "The model beats the best baseline, 'ridge on deviations' (3.40 against 3.56 RMSE)."
+        "The model beats the best baseline, 'ridge on deviations' (3.4 against 3.56 RMSE)."
     )
     assert numbers.beaten_by(float("nan"), scores).startswith("The model does not beat")
     assert numbers.beaten_by(1.0, {}) == "There is no baseline to compare the model with."
     classes = Baselines.__new__(Baselines)
     classes.classes = True
     assert classes.beaten_by(0.9, {"majority": 0.7}) == (
-        "The model beats the best baseline, 'majority' (0.90 against 0.70 accuracy)."
+        "The model beats the best baseline, 'majority' (0.9 against 0.7 accuracy)."
     )
+    assert classes.beaten_by(0.5, {"majority": 0.5}) == "The model does not beat 'majority' (0.5 against 0.5 accuracy)."
+    assert numbers.beaten_by(41234.5678, {"ridge": 41234.5678}).endswith("(41,235 against 41,235 RMSE).")
 
 
 def test_fits_demo() -> None:

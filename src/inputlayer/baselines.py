@@ -15,6 +15,7 @@ from inputlayer.fit import Fitted
 from inputlayer.linear import Linear, logistic, ridge, softmax
 from inputlayer.past import Past, filled, last_real, one_period_before
 from inputlayer.pooled import Pooled, moments, standard, target_rows
+from inputlayer.scores import score_text
 from inputlayer.seasons import Calendar, learn_calendar, likely_periods
 from inputlayer.sequence import Groups
 
@@ -408,13 +409,14 @@ def _blocks(count: int) -> Iterator[np.ndarray]:
 
 
 def _both(first: float, second: float) -> str:
-    """Two numbers with three digits, or as many as tell them apart.
+    """Two scores with four digits that count, or, up to six, as many as tell them apart.
 
-    >>> _both(3.5634, 3.8), _both(0.9812, 0.9811)
-    ('3.56 against 3.80', '0.9812 against 0.9811')
+    >>> _both(3.5634, 3.8), _both(0.98121, 0.98124), _both(0.5, 0.5)
+    ('3.563 against 3.8', '0.98121 against 0.98124', '0.5 against 0.5')
     """
-    for digits in range(2, 7):
-        texts = [f"{x:.{digits}f}" for x in (first, second)]
-        if texts[0] != texts[1] and (digits > 2 or max(abs(first), abs(second)) >= 0.1):
+    texts = [score_text(first), score_text(second)]
+    for digits in (5, 6) if first != second else ():
+        if texts[0] != texts[1]:
             break
+        texts = [score_text(first, digits), score_text(second, digits)]
     return " against ".join(texts)

@@ -15,7 +15,7 @@ from inputlayer.heads import Classes, Regression
 from inputlayer.network import Network
 from inputlayer.prediction import outputs, truth
 from inputlayer.receipt import Receipt, key_text
-from inputlayer.scores import ClassScores, RegressionScores
+from inputlayer.scores import ClassScores, RegressionScores, score_text
 from inputlayer.table import Table
 
 _SIZE = 256  # sequences per batch
@@ -36,7 +36,7 @@ class Scores(dict[str, Any]):
         wide = max(len(n) for n, _ in rows)
         lines = [" ".join([" " * wide, *(f"{n:>10}" for n in names)])]
         for name, scores in rows:
-            cells = [f"{scores[n]:{max(10, len(n))}.4g}" if n in scores else " " * max(10, len(n)) for n in names]
+            cells = [f"{score_text(scores[n]) if n in scores else '':>{max(10, len(n))}}" for n in names]
             lines.append(" ".join([f"{name:<{wide}}", *cells]))
         skipped = "".join(f"; {n} skipped: {reason}" for reason, n in self["skipped"].items())
         lines.append(f"{self['sequences']} sequences{skipped}")

@@ -11,6 +11,15 @@ import numpy as np
 _LEAST = float(np.finfo(np.float64).eps)
 
 
+def score_text(score: float, digits: int = 4) -> str:
+    """A score with `digits` that count; whole where it is large.
+
+    >>> score_text(0.5), score_text(3.56341), score_text(9999.7), score_text(0.0000123456)
+    ('0.5', '3.563', '10,000', '1.235e-05')
+    """
+    return f"{score:,.0f}" if 10**digits - 0.5 <= abs(score) < 1e12 else f"{score:.{digits}g}"
+
+
 class RegressionScores:
     """Errors of predicted numbers, per target and step.
 

@@ -9,6 +9,7 @@ from inputlayer.evaluation import lacking_text
 from inputlayer.plain import class_name
 from inputlayer.report.markup import figure, more, paragraph, safe, table
 from inputlayer.report.plots import KEY, Plots
+from inputlayer.scores import score_text
 from inputlayer.shown import html_lines
 from inputlayer.wording import Cells, number, percent
 
@@ -228,7 +229,7 @@ def _confusion(told: Mapping[str, Any]) -> str:
 
 
 def _four(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+    return "" if value is None else score_text(value)
 
 
 def _six(value: float | None) -> str:
