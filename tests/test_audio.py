@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import sys
 import threading
 
@@ -14,8 +15,8 @@ import inputlayer as il
 from inputlayer.columns.audio import Audio
 from inputlayer.columns.base import Where
 from inputlayer.errors import MissingExtraError, OptionError, Problems, TableError
-from inputlayer.media import Media
-from inputlayer.sound import FLOOR, Framing, resampled
+from inputlayer.media import Media, UnreadableError
+from inputlayer.sound import FLOOR, Framing, check, load, resampled
 
 soundfile = pytest.importorskip("soundfile", reason="soundfile is not installed: pip install 'inputlayer[audio]'")
 
@@ -236,6 +237,122 @@ def test_bad_files_are_named_beside_other_problems_when_encoded(tmp_path):
     with pytest.raises(TableError) as caught:
         layer.encode({**fine, "load": ["much", "more"], "clip": [names[0], names[1]]})
     assert [(p.column, len(p.rows)) for p in caught.value.problems] == [("load", 2), ("clip", 1)]
+
+
+# -- files that are cut short -----------------------------------------------------------------------------------------
+
+CUT = "is a sound that is cut short: its end is missing"
+
+
+def told(held, seconds=None):
+    """What is wrong with a file, or how many samples it has; reading for the check alone finds the same."""
+    found = []
+    for read in (load, check):
+        try:
+            found.append(read(held, None, seconds))
+        except UnreadableError as error:
+            found.append(error.what)
+    if not isinstance(found[0], str):
+        assert found[1] is None
+        return len(found[0].samples)
+    assert found[0] == found[1]
+    return found[0]
+
+
+@pytest.mark.parametrize("kind", ["WAV", "WAVEX", "RF64", "RIFX", "AIFF", "OGG"])
+@pytest.mark.parametrize("lost", [1, 2, 100, 3001])
+def test_a_file_without_its_end_is_refused(tmp_path, kind, lost):
+    made = io.BytesIO()
+    soundfile.write(made, NOISE, 8000, **({"format": "WAV", "endian": "BIG"} if kind == "RIFX" else {"format": kind}))
+    held, path = made.getvalue(), tmp_path / "a"
+    path.write_bytes(held[:-lost])
+    assert told(held) == 4000
+    assert told(held[:-lost]) == told(str(path)) == told(held[:-lost], seconds=0.01) == CUT
+
+
+@pytest.mark.parametrize("lost", [1, 100, 3001])
+def test_a_flac_file_without_its_end_is_refused(lost):
+    held = file(NOISE, kind="FLAC", subtype="PCM_16")
+    assert told(held) == 4000
+    assert told(held[:-lost]) == "cannot be read as sound"
+
+
+@pytest.mark.parametrize("size", [0x7FFFF000, 0x80000000, 0xFFFFFFFF])
+def test_a_stream_whose_length_was_not_known_is_read_to_its_end(size):
+    held = bytearray(file(NOISE, subtype="PCM_16"))
+    at = held.index(b"data") + 4
+    held[at : at + 4] = struct.pack("<I", size)
+    assert told(bytes(held)) == told(bytes(held[:-200])) + 100 == 4000
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF])
+def test_a_file_that_does_not_tell_its_own_length_is_read_to_its_end(size):
+    held = bytearray(file(NOISE, subtype="PCM_16"))
+    held[4:8] = struct.pack("<I", size)
+    assert told(bytes(held)) == told(bytes(held[:-200])) + 100 == 4000
+
+
+def by_hand(samples, after=b""):
+    """Seven samples of one byte each, of which so many are there, behind a chunk of five bytes."""
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 8000, 8000, 1, 8)
+    other = struct.pack("<4sI6s", b"LIST", 5, b"INFOx\0")
+    body = b"WAVE" + form + other + struct.pack("<4sI", b"data", 7) + bytes(range(100, 100 + samples)) + after
+    return struct.pack("<4sI", b"RIFF", len(body)) + body
+
+
+def test_chunks_begin_at_even_places_and_the_last_one_may_end_at_an_odd_one():
+    assert told(by_hand(7)) == told(by_hand(7, b"\0")) == told(by_hand(7, b"\0LIST\4\0\0\0INFO")) == 7
+    assert told(by_hand(6)) == CUT
+
+
+def test_a_large_file_tells_its_length_in_a_chunk_of_its_own():
+    held = bytearray(file(NOISE, kind="RF64", subtype="PCM_16"))
+    at = held.index(b"ds64") + 16  # behind the name, the chunk's length and the file's
+    assert struct.unpack("<Q", held[at : at + 8]) == (8000,)
+    held[at : at + 8] = struct.pack("<Q", 8002)
+    assert told(bytes(held)) == CUT
+    held[at : at + 8] = struct.pack("<Q", 7998)
+    assert told(bytes(held)) == 3999
+
+
+def test_what_follows_the_last_page_of_an_ogg_file_is_no_harm():
+    assert told(file(NOISE, kind="OGG") + b"TAG" + bytes(125)) == 4000
+
+
+@pytest.mark.parametrize(
+    "beginning", [b"RIFF", b"RIFF\1\0\0\0WAVE", b"RF64\xff\xff\xff\xffWAVEds64\x1c\0\0\0", b"OggS"]
+)
+def test_the_mere_beginning_of_a_file_cannot_be_read(beginning):
+    assert told(beginning) in ("cannot be read as sound", CUT)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG"])
+def test_a_sound_read_in_pieces_is_the_sound_read_at_once(monkeypatch, kind):
+    both = file(np.stack([NOISE, NOISE[::-1]], axis=1), kind=kind, subtype="PCM_16")
+    whole = load(both, None, None)
+    monkeypatch.setattr("inputlayer.sound._PIECE", 999)
+    np.testing.assert_array_equal(load(both, None, None).samples, whole.samples)
+    assert told(both) == 4000
+    assert told(both, seconds=0.3) == 2400
+
+
+def test_a_check_finds_what_learning_finds_and_reads_each_file_once(tmp_path, monkeypatch):
+    names = bad_cells(tmp_path)
+    cells, column = [*names, names[0], names[2]], Audio()
+    _, learnt = learn(column, cells)
+    read = []
+
+    def counted(cell, rate, seconds):
+        read.append(cell)
+        check(cell, rate, seconds)
+
+    monkeypatch.setattr("inputlayer.columns.audio.check", counted)
+    values, problems = accept(column, cells)
+    column.examine(values)
+    assert [str(p) for p in problems] == learnt[: len(problems)]
+    assert len(problems) == 4
+    assert "is no file that is there (row 2 = " in learnt[1]
+    assert sorted(read) == sorted({*names} - {""})
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,20 @@ def test_of_a_list_of_files_the_bad_one_is_named(here: dict[str, list[Any]]) -> 
     assert "(row 4 = '9.png')" in told
 
 
+def test_a_comparison_names_the_tables_of_bad_files(here: dict[str, list[Any]]) -> None:
+    model = written(here).model()
+    cuts = (slice(20), slice(20, 30), slice(30, None))
+    train, valid, test = ({name: cells[rows] for name, cells in here.items()} for rows in cuts)
+    for name in ("3.wav", "24.wav", "35.wav"):
+        cut(name)
+    with pytest.raises(il.TableError) as caught:
+        il.compare(model, train, valid, test, epochs=1, seeds=[0])
+    what = "is a sound that is cut short: its end is missing"
+    assert [(p.what, tuple(p.rows)) for p in caught.value.problems] == [
+        (f"in the {name} table: {what}", (row,)) for name, row in (("training", 3), ("validation", 4), ("test", 5))
+    ]
+
+
 def test_python_counts_the_rows_of_the_tables_it_is_given(here: dict[str, list[Any]]) -> None:
     model = written(here).model()
     train, valid = ({name: cells[rows] for name, cells in here.items()} for rows in (slice(30), slice(30, None)))

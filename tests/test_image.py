@@ -15,6 +15,8 @@ import inputlayer as il
 from inputlayer.columns.base import Where
 from inputlayer.columns.image import Image
 from inputlayer.errors import MissingExtraError, OptionError, Problems, TableError
+from inputlayer.media import UnreadableError
+from inputlayer.pictures import check, load
 
 pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed: pip install 'inputlayer[image]'")
 
@@ -191,6 +193,28 @@ def test_what_is_no_picture_is_noted(cells, message):
     _, problems = learn(Image(), cells)
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(problems[0])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("kept", [0, 0.2, 0.6, 0.95, 1])
+def test_a_check_finds_what_loading_finds(kind, kept):
+    whole = file(DRAW.integers(0, 256, (90, 70, 3), dtype=np.uint8), kind)
+    found = []
+    for read in (check, lambda held: load(held, None, None)):
+        try:
+            read(whole[: int(kept * len(whole))])
+        except UnreadableError as error:
+            found.append(error.what)
+    assert found == ([] if kept == 1 else ["cannot be read as a picture"] * 2)
+
+
+def test_examining_notes_what_learning_notes(monkeypatch):
+    monkeypatch.setattr("inputlayer.pictures._PIXELS", 29)
+    for column, cells in ((Image(), [[[0, 256]], [[1, 2]]]), (Image(), [file(GREY), b"", None])):
+        values, problems = accept(column, cells)
+        column.examine(values)
+        assert [str(p) for p in problems] == learn(column, cells)[1][: len(problems)]
+        assert len(problems) == 1 + (b"" in cells)
 
 
 @pytest.mark.parametrize(

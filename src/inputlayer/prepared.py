@@ -46,12 +46,13 @@ class Parts:
         return before if isinstance(schema.sequence, Windows) else ()
 
     def check(self, schema: Schema) -> None:
-        """Raise `TableError` with every cell of every table that its column's kind does not take."""
+        """Raise `TableError` with every cell of every table that its column does not take, and every bad file."""
         found = Problems()
         for name, table in self.named.items():
             problems = Problems()
             try:
-                for _ in accepted(schema, table, problems, targets=True, weight=False, title=f"Checking {name} rows"):
+                title = f"Checking {name} rows"
+                for _ in accepted(schema, table, problems, targets=True, weight=False, title=title, files=True):
                     pass
             except TableError as error:
                 problems = Problems()

@@ -170,9 +170,9 @@ class Project:
     def table(self) -> Table:
         """The table, each cell of which has been found to be of its column's kind.
 
-        The files that cells name are read through, too, those of all parts: a damaged one is told before a training
-        begins, not after it. That takes about a tenth (sound) to a quarter (large pictures) of the time that fitting
-        and encoding the same files take then.
+        The files that cells name are decoded once, too, those of all parts, as many at a time as threads do it: their
+        headers alone would not show one that is damaged, and those of the test part are read again only after the
+        training. Fitting and encoding then decode the training files twice, and do more to them.
 
         Raises
         ------
