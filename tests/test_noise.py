@@ -35,6 +35,26 @@ def test_present_numbers_are_moved_by_the_spread_and_nothing_else_is() -> None:
     assert given.values.unique().tolist() == [0.0, 3.0, 5.0]  # those that came in are as they were
 
 
+def test_a_shift_is_the_same_at_all_steps_of_a_sequence() -> None:
+    torch.manual_seed(0)
+    given = steps(gap=3.0)
+    out, _ = Noise(shift=0.5).train()(given)
+    moved = out.values - given.values
+    assert not moved[~given.present].any()
+    each = [moved[b, :, c][given.present[b, :, c]] for b in range(2) for c in range(2)]
+    assert all((numbers - numbers[0]).abs().max() < 1e-5 for numbers in each)
+    assert len({round(numbers[0].item(), 3) for numbers in each}) == 4  # of its own for each sequence and channel
+
+
+def test_shifts_have_their_spread() -> None:
+    torch.manual_seed(0)
+    none, present = torch.zeros(3000, 2, 0), torch.ones(3000, 2, 1, dtype=torch.bool)
+    given = Steps(torch.zeros(3000, 2, 1), present, none, none[:, 0], none[:, :0], torch.full((3000,), 2))
+    first, second = Noise(0.3, shift=0.4).train()(given)[0].values[..., 0].unbind(1)
+    assert abs(first.std().item() - 0.5) < 0.02  # 0.3 and 0.4 apart from each other: the root of their squares
+    assert abs((first - second).std().item() - 0.3 * 2**0.5) < 0.02  # what both steps share is gone
+
+
 def test_it_is_drawn_anew_and_follows_the_seed() -> None:
     stage, given = Noise(0.5).train(), steps()
     torch.manual_seed(3)
@@ -44,10 +64,17 @@ def test_it_is_drawn_anew_and_follows_the_seed() -> None:
     assert not torch.equal(first, second)
 
 
-@pytest.mark.parametrize("spread", [0, -1.0, float("nan"), float("inf"), "0.5", True, None])
-def test_a_spread_that_is_none(spread: Any) -> None:
-    with pytest.raises(OptionError, match=r"Noise: spread=.*: a number above 0 is needed"):
-        Noise(spread)
+@pytest.mark.parametrize("wrong", [-1.0, float("nan"), float("inf"), "0.5", True, None])
+def test_a_spread_that_is_none(wrong: Any) -> None:
+    with pytest.raises(OptionError, match=r"Noise: spread=.*: a number of at least 0 is needed"):
+        Noise(wrong)
+    with pytest.raises(OptionError, match=r"Noise: shift=.*: a number of at least 0 is needed"):
+        Noise(0.5, shift=wrong)
+
+
+def test_no_noise_at_all_is_refused() -> None:
+    with pytest.raises(OptionError, match="with a spread and a shift of 0 there is none"):
+        Noise()
 
 
 def test_without_numbers_it_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Noise: in training every number is moved a little, so that few sequences are not learnt by heart."""
+"""Noise: in training numbers, or levels of whole sequences, are moved a little, so that few are not learnt by heart."""
 
 from __future__ import annotations
 
@@ -15,21 +15,25 @@ if TYPE_CHECKING:
 
 
 class Noise(Stage):
-    """Add normal noise to every number while the model trains, drawn anew each time; nothing at all afterwards.
+    """Add normal noise to the numbers while the model trains, drawn anew each time; nothing at all afterwards.
 
     A few hundred sequences with many numbers at each step are soon known by heart. With noise no sequence is seen
-    twice, and the network settles on what is still told apart through it.
+    twice, and the network settles on what is still told apart through it. Noise of each number stands for the errors of
+    reading it; a shift of all of a sequence's, for another sensor, microphone or day, whose readings lie a little
+    higher or lower throughout.
 
     Parameters
     ----------
     spread
-        Standard deviation of the noise, in scaled units: with ``scale="standard"`` 1 is as much as the column itself
-        varies in the training rows.
+        Standard deviation of the noise of each number, in scaled units: with ``scale="standard"`` 1 is as much as the
+        column itself varies in the training rows.
+    shift
+        Standard deviation of what is added to all steps of a sequence alike, drawn for each channel, in scaled units.
 
     Raises
     ------
     OptionError
-        If the spread is no number above 0.
+        If one of them is no number of at least 0, or both are 0.
     StageError
         If the layer has no numbers that vary by step.
 
@@ -43,7 +47,8 @@ class Noise(Stage):
     References
     ----------
     Sietsma and Dow 1991, "Creating artificial neural networks that generalize"; Bishop 1995, "Training with noise is
-    equivalent to Tikhonov regularization".
+    equivalent to Tikhonov regularization". Furui 1981, "Cepstral analysis technique for automatic speaker verification"
+    (a recording's line adds a constant to its cepstra, which is taken off there; here it is made to matter less).
 
     Examples
     --------
@@ -55,18 +60,23 @@ class Noise(Stage):
     [True, False, True]
     >>> stage.eval()(steps)[0].values.flatten().tolist()
     [0.0, 0.0, 0.0]
+    >>> Noise(shift=0.5).train()(steps)[0].values.flatten().unique().numel()  # what is added, and 0 where it is missing
+    2
     """
 
     kind: ClassVar[str] = "noise"
 
-    def __init__(self, spread: float) -> None:
+    def __init__(self, spread: float = 0.0, shift: float = 0.0) -> None:
         super().__init__()
-        if isinstance(spread, bool) or not isinstance(spread, int | float) or not 0 < spread < float("inf"):
-            raise OptionError(f"Noise: spread={spread!r}: a number above 0 is needed")
-        self.spread = float(spread)
+        for name, value in (("spread", spread), ("shift", shift)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+                raise OptionError(f"Noise: {name}={value!r}: a number of at least 0 is needed")
+        if not spread and not shift:
+            raise OptionError("Noise: with a spread and a shift of 0 there is none. Give one of them, or leave it out")
+        self.spread, self.shift = float(spread), float(shift)
 
     def options(self) -> dict[str, Any]:
-        return {"spread": self.spread}
+        return {"spread": self.spread, "shift": self.shift}
 
     def plan(self, plan: Plan) -> Plan:
         needs_numbers("Noise", plan)
@@ -75,12 +85,15 @@ class Noise(Stage):
     def forward(self, steps: Steps) -> tuple[Steps, None]:
         if not self.training:
             return steps, None
-        noise = torch.randn_like(steps.values) * self.spread
-        return steps.replace(values=steps.values + torch.where(steps.present, noise, 0.0)), None
+        values = steps.values
+        noise = torch.randn_like(values) * self.spread if self.spread else torch.zeros_like(values)
+        if self.shift:
+            noise = noise + torch.randn_like(values[:, :1]) * self.shift
+        return steps.replace(values=values + torch.where(steps.present, noise, 0.0)), None
 
     def onnx(self, g: Graph, steps: TwinSteps) -> tuple[TwinSteps, None]:
         return steps, None
 
     @classmethod
     def examples(cls) -> list[Self]:
-        return [cls(0.5)]
+        return [cls(0.5), cls(shift=0.5), cls(0.5, 0.2)]
