@@ -211,6 +211,24 @@ def test_a_few_cells_that_are_no_times_do_not_take_the_clock_away(form: str, row
         il.InputLayer(schema).fit(table)
 
 
+@pytest.mark.parametrize("few", [1, 25, 30, 59])
+def test_times_of_which_some_have_a_zone_are_times_and_the_few_are_named(few: int) -> None:
+    cells = [(datetime(2024, 1, 1) + timedelta(hours=hour)).isoformat(sep=" ") for hour in range(60)]
+    table = {"day": [f"{c}+01:00" if i < few else c for i, c in enumerate(cells)], "load": [i + 0.5 for i in range(60)]}
+    schema = il.infer(table, "load", length=3)
+    assert schema.sequence == il.Windows("day", 3)
+    wrong = min(few, 60 - few)
+    assert f"but for {wrong} of 60 cells, such as '2024-01-" in schema.reasons["day"]
+    row, what = (0, "has a zone, where most") if few < 30 else (few, "has no zone, where others")
+    with pytest.raises(TableError, match=rf"column 'day': {what} have \w+ \(row {row} = '2024-01-"):
+        il.InputLayer(schema).fit(table)
+
+
+def test_times_of_several_offsets_are_times() -> None:
+    cells = [f"2024-01-{1 + i // 24:02d} {i % 24:02d}:00+0{1 + i // 30}:00" for i in range(60)]
+    assert of(cells[:30] + cells[31:]) == (il.Timestamp(), "text that reads as times")
+
+
 def test_a_column_with_more_cells_that_are_no_times_holds_none() -> None:
     cells = [f"2024-01-{day:02d}" for day in range(1, 21)]
     assert of([*cells[:18], "x", "y"])[0] == il.Timestamp()

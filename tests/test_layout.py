@@ -20,7 +20,7 @@ ROAD = [
     "errors.py", "progress.py", "store.py", "plain.py", "lists.py", "kept.py", "graph.py", "files.py", "table.py",
     "statistics.py", "times.py", "tokens.py", "words.py", "pieces.py", "word_vectors.py", "media.py", "sound.py",
     "pictures.py", "scales.py", "filling.py", "entries.py", "codes.py", "number_embeddings.py",
-    "columns/", "sequence/", "schema.py", "infer.py", "split.py",
+    "columns/", "sequence/", "schema.py", "guess.py", "infer.py", "split.py",
     "blocks.py", "receipt.py", "fit.py", "order.py", "encode.py", "batch.py",
     "stages/", "layer.py", "bodies/", "heads/", "network.py", "checkpoint.py", "run.py", "training.py",
     "scores.py", "intervals.py", "forecast.py", "prediction.py", "csv_file.py",

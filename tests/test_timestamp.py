@@ -16,6 +16,9 @@ from inputlayer.columns.base import Where
 from inputlayer.columns.timestamp import Timestamp, TimestampState
 from inputlayer.errors import OptionError, Problems, TableError
 from inputlayer.graph import Graph
+from inputlayer.onnx.cells import Noted
+from inputlayer.onnx.cells import times as onnx_times
+from inputlayer.onnx.tables import cells_of
 from inputlayer.times import FIELDS, NAT
 
 BERLIN = pl.Datetime("us", "Europe/Berlin")
@@ -155,6 +158,28 @@ def test_nanoseconds_round_down():
 def test_bad_cells(cells, dtype, message):
     with pytest.raises(TableError, match=message):
         accept(Timestamp(), pl.Series(cells).cast(dtype) if dtype == pl.Date else cells, dtype)
+
+
+NAIVE, AWARE = "2024-01-01T10:00", "2024-01-01T10:00+01:00"
+
+
+@pytest.mark.parametrize(
+    ("cells", "message", "rows"),
+    [
+        ([NAIVE, NAIVE, AWARE, None], "has a zone, where most have none", [2]),
+        ([AWARE, NAIVE, "", AWARE], "has no zone, where others have one", [1]),
+        ([NAIVE, AWARE], "has no zone, where others have one", [0]),
+        ([NAIVE, NAIVE, "x", AWARE], "has a zone, where most have none", [3]),
+    ],
+)
+def test_the_cells_whose_zone_is_that_of_few_are_named(cells, message, rows):
+    here, there = Problems(), Problems()
+    times = Timestamp().accept(pl.Series(cells), Where("date", 0, here))
+    onnx_times(cells_of("date", cells), None, Noted("date", there))
+    assert (here_said := list(map(str, here))) == list(map(str, there))
+    assert f"column 'date': {message} (row {rows[0]} = {cells[rows[0]]!r}). Give every time a zone" in here_said[0]
+    assert [row for row, bad in enumerate(times.bad) if bad and cells[row] != "x"] == rows
+    assert (times.zone is None) == (message == "has a zone, where most have none")
 
 
 def test_format():

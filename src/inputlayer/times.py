@@ -114,15 +114,18 @@ def _from_text(values: pl.Series, form: str | None, where: Where) -> Times:
     if form is None:
         utc, zone, naive = read_iso(text)
         remedy = "Times are read as ISO 8601, such as 2024-01-31T10:00; for others name the format."
-        where.add("has no zone, where others have one", naive.to_numpy(), values, "Give every time a zone, or none.")
-        utc = utc.set(naive, None)
+        odd, what = naive, "has no zone, where others have one"
+        if 2 * naive.sum() > utc.count():
+            zone, odd, what = None, ~naive & utc.is_not_null(), "has a zone, where most have none"
+        where.add(what, odd.to_numpy(), values, "Give every time a zone, or none.")
+        utc = utc.set(odd, None)
     else:
         utc, zone = _read_format(text, form)
-        naive, remedy = pl.Series([False] * len(text), dtype=pl.Boolean), f"The format is {form!r}."
+        odd, remedy = pl.Series([False] * len(text), dtype=pl.Boolean), f"The format is {form!r}."
     outside = ((utc < _YEAR_1) | (utc >= _YEAR_10000)).fill_null(False)
     utc = utc.set(outside, None)
     bad = (utc.is_null() & text.is_not_null()).to_numpy()
-    where.add("is not a time", bad & ~naive.to_numpy(), values, remedy)
+    where.add("is not a time", bad & ~odd.to_numpy(), values, remedy)
     return Times(utc.fill_null(NAT).to_numpy(), zone, bad)
 
 

@@ -168,7 +168,8 @@ def times(cells: Cells, form: str | None, where: Noted) -> Times:
         found = from_cells(array.tolist(), form)
     remedy = "Times are read as ISO 8601, such as 2024-01-31T10:00; for others name the format."
     where.add("is outside the years 1 to 9999", found.far, array, "Mend the unit or the value.")
-    where.add("has no zone, where others have one", found.naive, array, "Give every time a zone, or none.")
+    what = "has a zone, where most have none" if found.zone is None else "has no zone, where others have one"
+    where.add(what, found.odd, array, "Give every time a zone, or none.")
     where.add("is not a time", found.bad, array, remedy if form is None else f"The format is {form!r}.")
     return found
 

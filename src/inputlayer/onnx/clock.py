@@ -28,13 +28,14 @@ _MICRO = timedelta(microseconds=1)
 class Times(NamedTuple):
     """utc (rows,) int64 microseconds since 1970, `NAT` where missing; the zone, None if naive; cells that are no time.
 
-    `naive` (rows,): cells without an offset where others have one. `far`: outside the years 1 to 9999.
+    `odd` (rows,): cells without an offset where others have one; or with one, where most have none and `zone` is None.
+    `far`: outside the years 1 to 9999.
     """
 
     utc: np.ndarray
     zone: str | None
     bad: np.ndarray
-    naive: np.ndarray
+    odd: np.ndarray
     far: np.ndarray
 
 
@@ -67,11 +68,14 @@ def from_cells(cells: Sequence[Any], form: str | None) -> Times:
             zones.add("UTC" if isinstance(cell, str) else _zone_name(made))
             made = made.astimezone(UTC).replace(tzinfo=None)
         utc[row] = (made - _EPOCH) // _MICRO
-    given = utc != NAT
-    naive = given & ~aware if aware.any() else np.zeros(rows, bool)
-    utc[naive] = NAT
+    naive = (utc != NAT) & ~aware
     zone = None if not zones else zones.pop() if len(zones) == 1 else "UTC"
-    return Times(utc, zone, bad, naive, np.zeros(rows, bool))
+    if naive.sum() > aware.sum():
+        zone, odd = None, aware
+    else:
+        odd = naive if zone is not None else np.zeros(rows, bool)
+    utc[odd] = NAT
+    return Times(utc, zone, bad, odd, np.zeros(rows, bool))
 
 
 def _plain(cells: Sequence[Any], form: str | None) -> np.ndarray | None:

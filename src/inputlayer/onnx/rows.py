@@ -127,7 +127,7 @@ def _order(
     where, array, timed = Noted(name, problems), cells.array, found is not None
     zone: str | None = None
     if found is not None:
-        numbers, gaps, zone = found.utc, (found.utc == NAT) & ~(found.bad | found.naive | found.far), found.zone
+        numbers, gaps, zone = found.utc, (found.utc == NAT) & ~(found.bad | found.odd | found.far), found.zone
     elif cells.holds in ("Int64", "UInt64", "Float64") and array.ndim == 1:
         gaps = absent(cells)
         numbers = np.where(gaps, 0, array) if array.dtype != object else np.where(gaps, 0, array).astype(np.int64)
@@ -146,7 +146,7 @@ def _note_unordered(cells: Cells, where: Noted) -> None:
     """Note a column that is neither time nor number; of times that one bad cell made text in a file, the bad cells."""
     if cells.holds == "String":
         read = times(cells, None, Noted(where.column, Problems()))
-        bad = read.bad | read.naive | read.far
+        bad = read.bad | read.odd | read.far
         if bad.any() and (read.utc != NAT).any():
             times(cells, None, where)
             gaps = (read.utc == NAT) & ~bad
