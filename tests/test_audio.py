@@ -292,6 +292,13 @@ def test_a_file_that_does_not_tell_its_own_length_is_read_to_its_end(size):
     assert told(bytes(held)) == told(bytes(held[:-200])) + 100 == 4000
 
 
+def test_a_flac_stream_of_unknown_length_is_refused():
+    held = bytearray(file(NOISE, kind="FLAC", subtype="PCM_16"))
+    assert struct.unpack(">Q", held[18:26])[0] % 2**36 == 4000
+    held[21:26] = bytes([held[21] & 0xF0, 0, 0, 0, 0])
+    assert told(bytes(held)) == told(bytes(held), seconds=0.1) == "is a sound that does not say how long it is"
+
+
 def by_hand(samples, after=b""):
     """Seven samples of one byte each, of which so many are there, behind a chunk of five bytes."""
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 8000, 8000, 1, 8)

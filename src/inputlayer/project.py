@@ -170,7 +170,7 @@ class Project:
     def table(self) -> Table:
         """The table, each cell of which has been found to be of its column's kind.
 
-        The files that cells name are decoded once, too, those of all parts, as many at a time as threads do it: their
+        The files that cells name are decoded once, too, those of all parts, a few at a time by threads: their
         headers alone would not show one that is damaged, and those of the test part are read again only after the
         training. Fitting and encoding then decode the training files twice, and do more to them.
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 FLOOR = 1e-10  # the smallest energy, whose logarithm silence has
 _RATES = range(100, 1_000_000)  # samples a second that a sound can have
 _SAMPLES = 100_000_000  # of all channels, that one cell may hold: 3.5 hours at 8,000 Hz
+_ENDLESS = 2**62  # samples: what libsndfile says of a FLAC stream whose length is not known, and then cannot read
 _PIECE = 2**20  # of each channel, that are decoded at once
 _CHUNKED: dict[bytes, tuple[Literal["little", "big"], bytes]] = {  # by how a file begins: its byte order, its samples
     b"RIFF": ("little", b"data"),
@@ -99,6 +100,9 @@ def _decoded(cell: str | bytes, seconds: float | None) -> Iterator[Sound]:
         with soundfile.SoundFile(source) as file:
             if file.samplerate not in _RATES:
                 raise UnreadableError(f"is a sound of {file.samplerate} samples a second")
+            if file.frames >= _ENDLESS:
+                remedy = "Write it to a file anew, not as a stream, or leave the rows out."
+                raise UnreadableError("is a sound that does not say how long it is", remedy)
             left = file.frames if seconds is None else min(file.frames, math.ceil(seconds * file.samplerate))
             if left * file.channels > _SAMPLES:
                 remedy = "Set max_seconds, or cut it into pieces."
