@@ -10,8 +10,9 @@ from sklearn.linear_model import Ridge
 
 from inputlayer.baselines import Baselines, fit_baselines
 from inputlayer.batch import Batches
-from inputlayer.columns import Category, Flag, Number, Series, Timestamp
+from inputlayer.columns import Category, Flag, Number, Series, Text, Timestamp
 from inputlayer.encode import Encoded, encode
+from inputlayer.evaluation import blind_to
 from inputlayer.fit import Fitted, fit
 from inputlayer.linear import ridge
 from inputlayer.schema import Schema
@@ -292,6 +293,27 @@ def test_one_class_only_leaves_the_majority() -> None:
     baselines, found, _ = forecasts(schema, frame, frame)
     assert list(found) == ["majority"]
     assert baselines.left_out == {"logistic on the pooled sequence": "the training rows hold one class only"}
+
+
+def test_what_no_baseline_sees_is_named() -> None:
+    frame = hourly(300).with_columns(
+        pl.Series("wind", [float(i % 7) for i in range(300)]),
+        pl.Series("sky", ["a", "b", "c"] * 100),
+        pl.Series("note", ["some words", "others"] * 150),
+    )
+    columns = {"time": Timestamp(), "y": Number(), "wind": Number(), "sky": Category(), "note": Text()}
+    ahead = Schema(columns, Windows("time", 12, 3), "y")
+    assert blind_to(learnt(ahead, frame)[1]) == {"sky": "category", "note": "text"}
+    crowded = Schema(columns, Windows("time", 800, 3), "y")
+    found = learnt(crowded, pl.concat([frame.with_columns(pl.col("time") + timedelta(days=13 * i)) for i in range(4)]))
+    assert "ridge on all numbers" in found[1].left_out
+    assert blind_to(found[1]) == {"wind": "number", "sky": "category", "note": "text"}
+    now = Schema(columns, Windows("time", 12, 0), "y")
+    assert blind_to(learnt(now, frame)[1]) == {"time": "timestamp", "note": "text"}
+    words = Schema({"note": Text(), "y": Number()}, Cells("note"), "y")
+    assert blind_to(learnt(words, frame)[1]) == {"note": "text"}
+    numbers = Schema({n: columns[n] for n in ("time", "y", "wind")}, Windows("time", 12, 3), "y")
+    assert blind_to(learnt(numbers, frame)[1]) == {}
 
 
 def test_verdict() -> None:

@@ -501,7 +501,11 @@ def test_evaluate_says_why_a_baseline_is_missing(trained: Path, here: Path) -> N
     args = ["evaluate", str(model), "load.csv", "--allow-seen"]
     said, told = passed(*args), json.loads(passed(*args, "--json"))
     assert told["baselines_left_out"] == made.baselines.left_out
+    assert told["baselines_blind_to"] == {"wind": "category"}
     page = (model / "report.html").read_text(encoding="utf-8")
     for name, reason in made.baselines.left_out.items():
-        assert f"no {name}: {reason}" in said.splitlines()[-2]
+        assert f"no {name}: {reason}" in said.splitlines()[-3]
         assert f"no {name}: {reason}" in page
+    blind = "No baseline sees wind (category)."
+    assert said.splitlines()[-1] == blind
+    assert f"RMSE). {blind}" in page

@@ -288,6 +288,10 @@ def test_what_cannot_be_taken_away_is_said() -> None:
     assert any("'wave' cannot be taken away: " in sentence for sentence in told["sentences"])
 
 
+def test_what_no_baseline_sees_is_said(found: il.Comparison) -> None:
+    assert "No baseline sees wind (category)." in str(found).splitlines()
+
+
 def test_a_stage_that_needs_a_column_is_said() -> None:
     layer = il.InputLayer(schema(), [il.InstanceNorm("last", columns=["load", "temp"])])
     told = il.compare(il.Model(layer, il.LSTM(2)), *PARTS, seeds=(0,), stages=False, epochs=0).to_dict()

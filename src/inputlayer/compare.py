@@ -15,6 +15,7 @@ from inputlayer.batch import Batches
 from inputlayer.comparison import ANY, Comparison, Result
 from inputlayer.encode import encode
 from inputlayer.errors import InputLayerError, OptionError, nearest
+from inputlayer.evaluation import blind_lines, blind_to
 from inputlayer.finished import Finished, Part
 from inputlayer.heads import Classes
 from inputlayer.layer import InputLayer
@@ -159,7 +160,7 @@ def compare_into(
         interrupted = True
     results = list(_results(prepared, done, seeds, failed))
     left = [f"{name} with seed {seed}" for name, seed in wanted if (name, seed) not in done]
-    notes += failed.values()
+    notes = [*_blind(done), *notes, *failed.values()]
     if interrupted:
         notes.append(f"Interrupted. Not yet trained: {', '.join(left) or 'nothing'}.")
     fixed = _fixed(prepared[0], parts, options)
@@ -275,7 +276,12 @@ def _baselines(full: Prepared, parts: Parts) -> Part:
             total.add(y[..., None, :] if isinstance(network.head, Classes) else y[..., None], batch, point=True)
     arrays = {f"losses {i}": total.losses for i, total in enumerate(totals.values())}
     arrays |= {f"counts {i}": total.counts for i, total in enumerate(totals.values())}
-    return Part({"names": list(totals)}, arrays)
+    return Part({"names": list(totals), "blind to": blind_to(baselines)}, arrays)
+
+
+def _blind(done: Mapping[Key, Part]) -> list[str]:
+    found = done.get((_BASELINES, ANY))
+    return [] if found is None else blind_lines(found.numbers.get("blind to", {}))
 
 
 def _results(

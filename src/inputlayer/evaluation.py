@@ -19,6 +19,7 @@ from inputlayer.scores import ClassScores, RegressionScores, score_text
 from inputlayer.table import Table
 
 _SIZE = 256  # sequences per batch
+_NAMED = 5  # columns
 
 
 class Scores(dict[str, Any]):
@@ -42,7 +43,9 @@ class Scores(dict[str, Any]):
         lines.append(f"{self['sequences']} sequences{skipped}")
         if self["baselines_left_out"]:
             lines.append(lacking_text(self["baselines_left_out"]))
-        return "\n".join([*lines, *([self["verdict"]] if self.get("verdict") else [])])
+        if self.get("verdict"):
+            lines += [self["verdict"], *blind_lines(self["baselines_blind_to"])]
+        return "\n".join(lines)
 
 
 def lacking_text(left_out: Mapping[str, str]) -> str:
@@ -52,6 +55,30 @@ def lacking_text(left_out: Mapping[str, str]) -> str:
     'no calendar mean: the order column holds no times; no ridge: it would have 10 weights'
     """
     return "; ".join(f"no {name}: {reason}" for name, reason in left_out.items())
+
+
+def blind_to(baselines: Baselines) -> dict[str, str]:
+    """The columns that the network sees and none of the `baselines` does, with their kinds."""
+    schema, learnt = baselines.fitted.schema, baselines.learnt
+    seen: set[str | None] = set()
+    if baselines.ahead:
+        seen |= {*schema.past_targets, schema.sequence.order_name}
+        seen |= set(baselines.past.others) if learnt.everything is not None else set()
+        seen |= set(schema.sequence.by_names) if learnt.calendar is not None else set()
+    elif learnt.pooled is not None:
+        seen |= set(baselines.pooled.names)
+    return {n: schema.columns[n].kind for n in schema.inputs if n not in seen}
+
+
+def blind_lines(columns: Mapping[str, str]) -> list[str]:
+    """A sentence on the `columns`, with their kinds, that no baseline sees; none where there are no such columns.
+
+    >>> blind_lines({"review": "text", "photo": "image"})
+    ['No baseline sees review (text), photo (image).']
+    """
+    names = [f"{name} ({kind})" for name, kind in columns.items()]
+    more = f" and {len(names) - _NAMED} more columns" if len(names) > _NAMED else ""
+    return [f"No baseline sees {', '.join(names[:_NAMED])}{more}."] if names else []
 
 
 def evaluate(
@@ -69,8 +96,9 @@ def evaluate(
     -------
     Scores
         The model's scores (see `scores.RegressionScores`, `scores.ClassScores`), ``sequences``, ``skipped`` by reason,
-        ``baselines`` by name, ``baselines_left_out``: why others cannot be had, and ``verdict``, a sentence on whether
-        the model beats the best of them.
+        ``baselines`` by name, ``baselines_left_out``: why others cannot be had, ``baselines_blind_to``: the
+        kinds of the columns that no baseline sees, by name, and ``verdict``, a sentence on whether the model beats the
+        best of them.
 
     Raises
     ------
@@ -127,6 +155,7 @@ def score(
     scores = Scores(found)
     scores |= {"sequences": batches.sequences, "skipped": dict(encoded.index.skipped), "baselines": beside}
     scores["baselines_left_out"] = {} if baselines is None else baselines.left_out
+    scores["baselines_blind_to"] = {} if baselines is None else blind_to(baselines)
     if baselines is not None and beside:
         scores["verdict"] = baselines.verdict(found, beside)
     return scores

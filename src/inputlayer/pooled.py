@@ -42,9 +42,14 @@ class Pooled:
         self.static_codes = [n for n, kind in static.items() if kind in ("category", "flag")]
 
     @property
+    def names(self) -> list[str]:
+        """The columns that can be pooled."""
+        return [*self.numbers, *self.codes, *self.static_numbers, *self.static_codes]
+
+    @property
     def empty(self) -> bool:
         """Whether no column can be pooled."""
-        return not (self.numbers or self.codes or self.static_numbers or self.static_codes)
+        return not self.names
 
     def __call__(self, encoded: Encoded, start: np.ndarray, length: np.ndarray, row: np.ndarray) -> np.ndarray:
         """Sequences of steps ``start .. start + length`` (S,), static columns in `row` (S,) -> (S, F) float64.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inputlayer.evaluation import lacking_text
+from inputlayer.evaluation import blind_lines, lacking_text
 from inputlayer.plain import class_name
 from inputlayer.report.markup import figure, more, paragraph, safe, table
 from inputlayer.report.plots import KEY, Plots
@@ -44,8 +44,9 @@ def scores(told: Mapping[str, Any]) -> str:
     lacking = found["baselines_left_out"]
     again = [r["what"] for r in told["receipts"] if r["shown"]]
     careful = f" CAREFUL: some of them are what this model was {' and '.join(again)}." if again else ""
+    lead = [found["verdict"], *blind_lines(found["baselines_blind_to"])] if "verdict" in found else []
     return (
-        paragraph(found.get("verdict") or "", "lead")
+        paragraph(" ".join(lead), "lead")
         + table(cells, 1)
         + paragraph(f"Sequences: {found['sequences']:,}{skipped}.{careful}")
         + (paragraph(f"Baselines: {lacking_text(lacking)}.") if lacking else "")
