@@ -96,8 +96,8 @@ class Audio(Column):
     A sound becomes frames of log mel energies (natural logarithm, energies of at least 1e-10) or of their MFCC, each
     number standardised by the training sounds. Several channels are averaged; other rates are resampled. The window is
     Hann's, zero-padded to a power of two; only whole frames are taken, and a shorter sound is padded to one. Files are
-    read a few at a time, by threads unless they are quick; one whose end is missing is refused. A missing cell is a sound
-    without frames.
+    read a few at a time, by threads unless they are quick; one whose end is missing is refused. A missing cell is a
+    sound without frames.
 
     With ``Cells(steps=...)`` the frames are the steps. Elsewhere a sound is one vector: the mean over its frames of a
     small trained layer.
