@@ -176,6 +176,27 @@ def test_a_few_cells_that_are_no_numbers_do_not_make_a_category() -> None:
     assert "such as 'n/a?'" in schema.reasons["temp"]
 
 
+FEW = [str(1 + i % 5) for i in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("odd", "kind"),
+    [
+        (["?"], il.Number()),
+        (["?", "n/a", "?", "#N/A", "Missing"], il.Number()),
+        (["-"] * 30, il.Number()),  # what no class is called may stand in half of the cells
+        (["-"] * 31, il.Category()),
+        (["o", "1O", "4,5"], il.Number()),
+        (["3+", "3+"], il.Category()),  # a class
+        ([f"{i} or so" for i in range(7)], il.Category()),  # more than a tenth
+    ],
+)
+def test_few_numbers_are_no_category_for_what_is_no_class(odd: list[str], kind: il.Number | il.Category) -> None:
+    found, reason = of([*odd, *FEW[len(odd) :]])
+    assert found == kind
+    assert (f"numbers, but for {len(odd)} of 60 cells, such as {odd[0]!r}: correct" in reason) == (kind == il.Number())
+
+
 @pytest.mark.parametrize(
     ("form", "days", "reason"),
     [

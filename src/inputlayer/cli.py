@@ -8,7 +8,9 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,6 +41,13 @@ _AS_TYPED = {
     r"\b(?:Windows\()?(pad_short|per_step)=True\b\)?": r"\1 = true under [sequence]",
 }
 
+# Before there is a project's file, what it will say is said by options.
+_AT_INIT = {
+    r"\bin il\.read\(\.\.\., missing=\.\.\.\)": "by --missing CELL",
+    r"\bby=\.\.\.": "--by COLUMN",
+    r"\border=,": "--order,",
+}
+
 
 class Commands(TyperGroup):
     """Turns whatever goes wrong in a command into one message on standard error and an exit code."""
@@ -52,7 +61,7 @@ class Commands(TyperGroup):
         except Exception as error:
             if os.environ.get("INPUTLAYER_DEBUG") == "1" and not _is_typers(error):
                 raise
-            _report(error)
+            _report(error, _AT_INIT if ctx.invoked_subcommand == "init" else {})
 
 
 class Command(TyperCommand):
@@ -74,13 +83,13 @@ def _is_typers(error: Exception) -> bool:
     return closed or isinstance(error, typer.Abort) or hasattr(error, "exit_code")
 
 
-def _report(error: Exception) -> None:
+def _report(error: Exception, first: Mapping[str, str]) -> None:
     from inputlayer.errors import InputLayerError
 
     if _is_typers(error):
         raise error
     if isinstance(error, InputLayerError):
-        fail(_as_typed(str(error)))
+        fail(_as_typed(str(error), first))
     if isinstance(error, OSError) and error.filename is not None:
         fail(f"{error.filename}: {error.strerror}")
     fail(
@@ -90,8 +99,8 @@ def _report(error: Exception) -> None:
     )
 
 
-def _as_typed(text: str) -> str:
-    for python, typed in _AS_TYPED.items():
+def _as_typed(text: str, first: Mapping[str, str] = MappingProxyType({})) -> str:
+    for python, typed in (*first.items(), *_AS_TYPED.items()):
         text = re.sub(python, typed, text)
     return text
 
@@ -142,6 +151,10 @@ def init(
     horizon: Annotated[int | None, typer.Option(metavar="ROWS", help="How far to predict ahead.")] = None,
     by: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="What tells one series from another.")] = None,
     order: Annotated[str | None, typer.Option(metavar="COLUMN", help="What orders the rows.")] = None,
+    missing: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CELL", help="What stands for a missing value, too; may be given several times."),
+    ] = None,
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write here, not to standard output.")] = None,
 ) -> None:
     """Guess a project from a table.
@@ -158,7 +171,8 @@ def init(
     if output is not None and output.exists():
         fail(f"{output} is there already. Give another --output, or delete it.")
     file = output or Path(_PROJECT)
-    text = draft(data, target, length=length, horizon=horizon, order=order, by=by, file=file)
+    options: Any = {"length": length, "horizon": horizon, "order": order, "by": by, "missing": missing or ()}
+    text = draft(data, target, **options, file=file)
     if output is None:
         typer.echo(text, nl=False)
     else:

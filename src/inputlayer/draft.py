@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import polars as pl
 
 from inputlayer.columns import Audio, Image, Number, Timestamp
 from inputlayer.columns.base import Column, Where
-from inputlayer.errors import Problems
+from inputlayer.errors import OptionError, Problems
+from inputlayer.files import CSV, MISSING
 from inputlayer.infer import infer
 from inputlayer.recipe import recipe, task_of
 from inputlayer.schema import Schema
@@ -34,6 +36,7 @@ def draft(
     horizon: int | None = None,
     order: str | None = None,
     by: str | Sequence[str] | None = None,
+    missing: Sequence[str] = (),
     file: Path,
 ) -> str:
     """The text of a project's file for the table at `path`, to be edited.
@@ -48,6 +51,8 @@ def draft(
     ----------
     target, length, horizon, order, by
         As for `il.infer`.
+    missing
+        Cells of a CSV file that stand for a missing value, beside the usual ones.
     file
         Where the text will be written; its paths count from that folder.
 
@@ -57,25 +62,31 @@ def draft(
         If a column named is not there, if cells among numbers or times are none, if files of sounds and pictures cannot
         be read, or if the rows are too few to split or to choose a recipe for.
     """
-    table = read(path)
+    if missing and not str(path).lower().endswith(CSV):
+        raise OptionError(f"missing has no effect on {path}: only in a CSV file is a missing value a text.")
+    marks = [*MISSING, *missing]
+    table = read(path, marks)
     asked: dict[str, Any] = {"length": length, "horizon": horizon, "order": order, "by": _one_or_all(by)}
     wanted = _one_or_all(target)
     whole = infer(table, wanted, **asked)
-    _check_cells(table, whole)
+    _check_cells(table, whole.columns)
     train, _, _ = split(table, whole, **_PARTS)
     schema = infer(train, wanted, **asked)
+    # What is a path in all training rows and something else in a later one.
+    _check_cells(table, {n: column for n, column in schema.columns.items() if whole.columns.get(n) != column})
     relative = Path(os.path.relpath(path, file.parent)).as_posix()
     rows = f"{table.height:,} rows; what is guessed here was guessed from the {train.height:,} training rows alone."
     made = recipe(task_of(schema), train, schema)
-    return made.to_toml(relative, _PARTS, _comments(schema, f"{Path(path).name}: {rows}", file.name))
+    project = replace(made.project(relative, _PARTS), missing=marks if missing else None)
+    return project.to_toml({**_comments(schema, f"{Path(path).name}: {rows}", file.name), **made.reasons})
 
 
-def _check_cells(table: Table, schema: Schema) -> None:
+def _check_cells(table: Table, guessed: Mapping[str, Column]) -> None:
     """Name every cell of text that is no number or no time, in columns where all but a few are; and every bad file."""
     types = table.columns
     columns: dict[str, Column] = {
         name: column
-        for name, column in schema.columns.items()
+        for name, column in guessed.items()
         if isinstance(column, Audio | Image) or (types[name] == pl.String and isinstance(column, Number | Timestamp))
     }
     if not columns:
@@ -103,6 +114,7 @@ def _comments(schema: Schema, first: str, name: str) -> Mapping[str, str]:
         **_WHY,
         "": f"{first}\nCorrect what is wrong, then: inputlayer train {name}",
         "data.path": "counts from the folder of this file",
+        "data.missing": "the cells that stand for a missing value",
         "columns": "Each column's kind, and why. Options are those of il.Number(...), il.Category(...) and so on:\n"
         'load = { kind = "number", fill = "forward", sentinels = [-9999] } or { kind = "flag", role = "known" }',
         **{f"columns.{n}": _why_kept(schema, n, reasons[n]) for n in schema.columns},

@@ -20,10 +20,10 @@ MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
 IN_MEMORY = 512 * 2**20  # bytes; a CSV file up to this size is parsed once and held, a larger one at each pass
 INFER = 10_000  # rows of a CSV file that its column types are guessed from
 
-_CSV = (".csv", ".tsv", ".txt", ".csv.gz", ".csv.zst")
+CSV = (".csv", ".tsv", ".txt", ".csv.gz", ".csv.zst")
 _PARQUET = (".parquet", ".pq")
 _ARROW = (".arrow", ".ipc", ".feather")
-FORMATS = _CSV + _PARQUET + _ARROW
+FORMATS = CSV + _PARQUET + _ARROW
 
 _YEAR_FIRST = r"^\s*\d{4}\D"
 

@@ -29,6 +29,8 @@ _DATE = (
     r"(?P<clock> \d{1,2}:\d{2}(?P<seconds>:\d{2})?)?"
 )
 _COMMA = r"^\s*[+-]?\d+,\d+\s*$"
+# What people write for 'missing', beside what `read` takes for it: no letter and no digit, or a word for it.
+_MARK = r"(?i)^(?:[^\pL\pN]*|n[./ ]?a[./]?n?|null|nil|missing|unknown|\#(?:n/a|na|value!|div/0!|ref!|num!))$"
 _PROSE = 3  # words that a cell of prose has, in the mean
 
 
@@ -144,7 +146,7 @@ def _text(real: pl.Series, *, is_target: bool) -> Guess:
             return Guess(kind(), f"paths of files, which end in {_found(real, kind)}")
     distinct = real.n_unique()
     odd = real.filter(real.cast(pl.Float64, strict=False).is_null())
-    if distinct > 20 and 0 < len(odd) <= len(real) / 10:  # the fit will name the rows, rather than take them for words
+    if len(odd) and _are_slips(odd, len(real), few=distinct <= 20):  # the fit will name the rows
         shown = f"numbers, but for {len(odd)} of {len(real)} cells, such as {shorten(odd[0])}"
         return Guess(Number(), f"{shown}: correct them, or name them in il.read(..., missing=...)")
     if distinct > 20 and 10 * real.str.contains(_COMMA).sum() >= 9 * len(real):  # the fit will refuse them, not guess
@@ -159,6 +161,18 @@ def _text(real: pl.Series, *, is_target: bool) -> Guess:
     if words:
         return Guess(Text(), f"prose: {distinct} different texts in {len(real)} rows, of {words:.0f} words in the mean")
     return Guess(None, f"left out: {distinct} different texts in {len(real)} rows are no categories")
+
+
+def _are_slips(odd: pl.Series, cells: int, *, few: bool) -> bool:
+    """Whether the cells of a column that are no numbers were meant for numbers, or for none; `few`: its values are few.
+
+    Marks of what is missing may stand in half of the cells. Else a tenth is enough for words; and where values are few,
+    so that they may be classes, two cells alike are: one that no other is like is no class that could be learnt.
+    """
+    words = odd.filter(~odd.str.contains(_MARK))
+    if not len(words):
+        return 2 * len(odd) <= cells
+    return 10 * len(odd) <= cells and (not few or words.n_unique() == len(words))
 
 
 def _times(real: pl.Series, forms: list[str | None]) -> Guess | None:

@@ -1,0 +1,72 @@
+"""What `init` says of a table that is not as it should be, and that what it advises can be followed."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import inputlayer as il
+from inputlayer.files import MISSING
+from inputlayer.project import Project
+from test_cli import failed, passed
+
+TIMES = [(datetime(2024, 1, 1) + timedelta(hours=hour)).isoformat(timespec="minutes") for hour in range(100)]
+LOADS = [str(hour % 24 + 0.5) for hour in range(100)]
+RATINGS = [str(1 + hour % 5) for hour in range(100)]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(**columns: list[str]) -> str:
+    lines = [",".join(columns), *map(",".join, zip(*columns.values(), strict=True))]
+    Path("t.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "t.csv"
+
+
+def put(cells: list[str], **odd: str) -> list[str]:
+    """`cells`, with others in the rows that are named: r3="?"."""
+    return [odd.get(f"r{row}", cell) for row, cell in enumerate(cells)]
+
+
+INIT = ["init", "t.csv", "--target", "load", "--length", "6"]
+
+
+@pytest.mark.parametrize("row", [10, 95])  # of the training part, of the test part
+@pytest.mark.parametrize("mark", ["?", "-", "n/a", "abc"])
+def test_a_mark_among_few_numbers_is_named_with_an_option_that_takes_it(mark: str, row: int) -> None:
+    write(time=TIMES, load=LOADS, rating=put(RATINGS, **{f"r{row}": mark}))
+    said = failed(*INIT)
+    assert f"column 'rating': is not a number (row {row} = '{mark}'). Correct these cells, or name them by" in said
+    assert "by --missing CELL if they mean missing" in said
+    passed(*INIT, "--missing", mark, "--missing", "#", "--output", "p.toml")
+    made = Project.read("p.toml")
+    assert made.missing == [*MISSING, mark, "#"]
+    assert isinstance(made.schema.columns["rating"], il.Number)
+    assert made.table().frame()["rating"].null_count() == 1
+
+
+def test_a_mark_in_a_target_of_few_numbers_does_not_make_classes_of_them() -> None:
+    write(time=TIMES, load=put(RATINGS, r3="?"))
+    assert "column 'load': is not a number (row 3 = '?')" in failed(*INIT)
+
+
+def test_without_further_marks_the_project_names_none() -> None:
+    write(time=TIMES, load=LOADS)
+    assert "missing" not in passed(*INIT)
+
+
+def test_marks_have_no_effect_on_files_that_have_none() -> None:
+    il.read(write(time=TIMES, load=LOADS)).frame().write_parquet("t.parquet")
+    said = failed("init", "t.parquet", "--target", "load", "--missing", "?")
+    assert "missing has no effect on t.parquet: only in a CSV file is a missing value a text" in said
+
+
+def test_what_python_names_by_arguments_is_named_by_options() -> None:
+    write(load=LOADS, wind=["NSEW"[row % 4] for row in range(100)])
+    assert "Name one with --order, a column of times or numbers" in failed(*INIT)
