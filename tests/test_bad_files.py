@@ -119,6 +119,13 @@ def test_bad_files_of_all_parts_are_named_at_once(here: dict[str, list[Any]], co
     assert not Path("runs").exists()
 
 
+def test_a_cell_of_a_later_part_that_is_no_path_is_named_by_init(here: dict[str, list[Any]]) -> None:
+    row = parts(here, "windows")[2][4]
+    here["clip"][row] = "none"
+    written(here)
+    assert found(failed(*COMMANDS["init"])) == {("clip", "is no file that is there"): [row]}
+
+
 @pytest.mark.parametrize("part", range(3))
 def test_one_damaged_file_is_named_before_a_training_begins(here: dict[str, list[Any]], part: int) -> None:
     row = parts(here)[part][5]

@@ -72,8 +72,9 @@ def draft(
     _check_cells(table, whole.columns)
     train, _, _ = split(table, whole, **_PARTS)
     schema = infer(train, wanted, **asked)
-    # What is a path in all training rows and something else in a later one.
-    _check_cells(table, {n: column for n, column in schema.columns.items() if whole.columns.get(n) != column})
+    paths = {n: column for n, column in schema.columns.items() if isinstance(column, Audio | Image)}
+    # Those of which a later row holds something else were not taken for paths in the whole table.
+    _check_cells(table, {n: column for n, column in paths.items() if whole.columns.get(n) != column})
     relative = Path(os.path.relpath(path, file.parent)).as_posix()
     rows = f"{table.height:,} rows; what is guessed here was guessed from the {train.height:,} training rows alone."
     made = recipe(task_of(schema), train, schema)
