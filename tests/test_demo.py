@@ -34,6 +34,7 @@ def test_it_shows_then_compares_then_judges(told: list[str]) -> None:
     assert len(re.findall(r"\d ± \d\.\d\d$", table, flags=re.M)) == 4
     assert "the best baseline, ridge on deviations:" in sentence
     assert sentence.count("95 % interval") == 2
+    assert sentence.endswith("\nNo baseline sees weather (category), wet (flag).")
 
 
 def test_baselines_are_those_of_evaluate(told: list[str]) -> None:

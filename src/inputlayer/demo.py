@@ -18,6 +18,7 @@ from inputlayer.bodies import LSTM
 from inputlayer.columns import Category, Flag, Number, Timestamp
 from inputlayer.columns.base import Column
 from inputlayer.errors import MissingExtraError
+from inputlayer.evaluation import blind_lines, blind_to
 from inputlayer.intervals import Difference, Measure, difference, time_blocks
 from inputlayer.layer import InputLayer
 from inputlayer.model import Model
@@ -144,10 +145,12 @@ def run(out: Callable[[str], None] = print, *, seeds: Sequence[int] = SEEDS, epo
                 trained.append(model)
                 advance(1)
     scores = [_scored(name, trained, test, valid) for name, trained in models.items()]
-    baselines = sorted(_baselines(models["+ InstanceNorm"][0], test, valid), key=lambda s: -s.rmse[0])
+    first = models["+ InstanceNorm"][0]
+    baselines = sorted(_baselines(first, test, valid), key=lambda s: -s.rmse[0])
     steps = epochs * len(whole.batches(train, BATCH, shuffle=True))
     out(_table(baselines, scores, len(seeds), steps))
-    out(verdict(scores[-1], baselines[-1], scores[0]))
+    blind = [] if first.baselines is None else blind_lines(blind_to(first.baselines))
+    out("\n".join([verdict(scores[-1], baselines[-1], scores[0]), *blind]))
 
 
 @contextmanager
