@@ -200,6 +200,39 @@ def test_problems_of_both_tables_come_in_one_message() -> None:
         model.fit(doubled, bad, epochs=0)
 
 
+@pytest.mark.parametrize(
+    ("kind", "cells", "only", "more"),
+    [
+        (il.Flag(), [True] * 4, "True", ""),
+        (il.Category(), ["on", None, "on", "on"], "'on'", ""),
+        (il.Category(min_count=2), ["on", "on", "on", "off"], "'on'", ", or a min_count below 2"),
+    ],
+)
+def test_a_target_of_one_class_is_refused(kind: Any, cells: list[Any], only: str, more: str) -> None:
+    frame = pl.DataFrame({"x": [1.0, 2.0, 3.0, 4.0] * 10, "state": [*cells, *cells[:3] * 12]})
+    schema = il.Schema({"x": il.Number(), "state": kind}, il.Cells(), "state")
+    message = (
+        f"column 'state': the target has one class only in the training rows, {only}: there is nothing to learn. Give"
+        f" training rows of other classes too, such as by another split{more}"
+    )
+    model = il.Model(il.InputLayer(schema), il.LSTM(2))
+    with pytest.raises(TableError) as caught:
+        model.fit(frame, epochs=1)
+    assert str(caught.value) == message
+    with pytest.raises(TableError, match="one class only"):
+        il.compare(model, frame, None, frame[:10].with_columns(pl.col("x") + 9), epochs=1)
+    assert model.fit(frame, epochs=0).epochs == 0  # where nothing is trained, nothing is refused
+
+
+def test_a_number_that_never_changes_is_a_target() -> None:
+    frame = pl.DataFrame({"x": [1.0, 2.0] * 20, "level": [3.0] * 40})
+    model = il.Model(
+        il.InputLayer(il.Schema({n: il.Number() for n in ("x", "level")}, il.Cells(), "level")), il.LSTM(2)
+    )
+    model.fit(frame, epochs=3, lr=0.05)
+    assert model.predict(frame)["level"].to_numpy() == pytest.approx(3.0, abs=0.5)
+
+
 # -- a body of one's own -----------------------------------------------------------------------------------------------
 
 
@@ -446,8 +479,9 @@ def test_any_source_gives_the_same_prediction(door: str) -> None:
 
 
 def test_a_single_group_a_constant_column_and_one_row_more_than_a_window() -> None:
-    single = panel((5,)).with_columns(temp=pl.lit(3.0))
-    model = il.Model(il.InputLayer(groups()), il.LSTM(4))
+    single = panel((5,)).with_columns(temp=pl.lit(3.0), label=pl.lit(1.0))
+    of = groups()
+    model = il.Model(il.InputLayer(il.Schema({**of.columns, "label": il.Number()}, of.sequence, "label")), il.LSTM(4))
     model.fit(single, epochs=1)
     assert model.predict(single).height == 1
     schema = il.Schema({"load": il.Number()}, il.Windows("time", 6, 1), target="load")

@@ -10,7 +10,7 @@ import polars as pl
 
 from inputlayer.blocks import accepted
 from inputlayer.columns.base import State, Where
-from inputlayer.errors import Problems
+from inputlayer.errors import Problem, Problems, TableError
 from inputlayer.receipt import Receipt, ReceiptWriter
 from inputlayer.schema import Schema
 from inputlayer.sequence import Windows
@@ -68,6 +68,29 @@ def fit(schema: Schema, table: Table) -> Fitted:
     states = {n: schema.columns[n].finish(s, Where(n, 0, problems)) for n, s in statistics.items() if n not in bad}
     problems.raise_if_any()
     return Fitted(schema, states, receipt, _clock(receipt, gaps, timed))
+
+
+def check_classes(fitted: Fitted) -> None:
+    """Refuse to train on a target of which the training rows hold one class only: there is nothing to tell apart.
+
+    A number that never changes is another matter: it is scaled by 1, and may change later.
+
+    Raises
+    ------
+    TableError
+        Naming the column, and the class.
+    """
+    for name in fitted.schema.targets:
+        column: Any = fitted.schema.columns[name]
+        if column.kind == "number":
+            continue
+        state = fitted.states[name]
+        there = [c for c, count in zip(column.classes(state), column.class_counts(state), strict=True) if count]
+        if len(there) == 1:
+            what = f"the target has one class only in the training rows, {there[0]!r}: there is nothing to learn"
+            remedy = "Give training rows of other classes too, such as by another split"
+            remedy += f", or a min_count below {column.min_count}" if getattr(column, "min_count", 1) > 1 else ""
+            raise TableError([Problem(what, column=name, remedy=remedy)])
 
 
 def is_timed(schema: Schema, table: Table | pl.DataFrame) -> bool:

@@ -18,7 +18,7 @@ from inputlayer.batch import Batches
 from inputlayer.blocks import accepted
 from inputlayer.encode import Encoded, encode
 from inputlayer.errors import ArtefactError, NotFittedError, OptionError, Problem, Problems, TableError, nearest
-from inputlayer.fit import Fitted, fit
+from inputlayer.fit import Fitted, check_classes, fit
 from inputlayer.heads.base import Head
 from inputlayer.layer import InputLayer, tables
 from inputlayer.network import Network
@@ -152,6 +152,8 @@ class Model:
             self.network.layer = deepcopy(self.layer)
         given = self.layer.fitted
         fitted = given or _fitted(self.layer.schema, train, valid)
+        if options.epochs:
+            check_classes(fitted)
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(options.seed)

@@ -16,7 +16,7 @@ from inputlayer.blocks import accepted
 from inputlayer.encode import Encoded, encode
 from inputlayer.errors import InputLayerError, OptionError, Problems, TableError
 from inputlayer.evaluation import check_unseen, judged
-from inputlayer.fit import Fitted
+from inputlayer.fit import Fitted, check_classes
 from inputlayer.network import Network, describe
 from inputlayer.progress import progress
 from inputlayer.run import TrainingOptions
@@ -125,6 +125,8 @@ def prepare_all(rows: Sequence[Variant], parts: Parts, options: TrainingOptions,
 def _prepare(variant: Variant, parts: Parts, options: TrainingOptions) -> Prepared:
     model = variant.model()
     fitted = model.layer.fit(parts.train).learnt
+    if options.epochs:
+        check_classes(fitted)
     with torch.random.fork_rng(devices=[]):
         model.network.build()
     encoded = parts.encoded(fitted)
