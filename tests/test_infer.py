@@ -82,6 +82,15 @@ def test_series_are_told_apart_and_what_each_has_once_is_static() -> None:
     assert "times repeat, but not within one 'site'" in schema.reasons["sequence"]
 
 
+def test_a_time_that_slipped_in_twice_neither_makes_series_nor_hides_them() -> None:
+    times = [datetime(2024, 1, 1) + timedelta(days=i) for i in range(60)]
+    twice = [*times[:30], times[29], *times[31:]]
+    load, wind = [i + 0.5 for i in range(60)], ["NSW"[i % 3] for i in range(60)]
+    assert il.infer({"day": twice, "load": load, "wind": wind}, "load", length=3).sequence == il.Windows("day", 3)
+    sites = {"day": [*twice, *times], "load": load * 2, "wind": wind * 2, "site": ["a"] * 60 + ["b"] * 60}
+    assert il.infer(sites, "load", length=3).sequence == il.Windows("day", 3, by="site")
+
+
 def test_the_length_follows_the_clock() -> None:
     hours = pl.DataFrame(
         {"t": [datetime(2024, 1, 1) + timedelta(hours=h) for h in range(3000)], "y": np.arange(3000.0)}

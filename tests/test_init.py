@@ -70,3 +70,43 @@ def test_marks_have_no_effect_on_files_that_have_none() -> None:
 def test_what_python_names_by_arguments_is_named_by_options() -> None:
     write(load=LOADS, wind=["NSEW"[row % 4] for row in range(100)])
     assert "Name one with --order, a column of times or numbers" in failed(*INIT)
+
+
+SITES = ["ab"[row % 2] for row in range(100)]
+PANEL = [TIMES[row // 2] for row in range(100)]
+TWICE = {
+    "one series": ({"time": put(TIMES, r71=TIMES[70])}, [], "(row 70 = 2024-01-03 22:00, row 71 = 2024-01-03 22:00)"),
+    "a panel": (
+        {"time": put(PANEL, r8=TIMES[3]), "site": SITES},
+        [],
+        "(row 6 = 2024-01-01 03:00, row 8 = 2024-01-01 03:00). Drop the repeated rows. Rows count from 0.",
+    ),
+    "whole numbers": ({"time": put([str(3 * i) for i in range(100)], r5="12")}, ["--order", "time"], "(row 4 = 12, ro"),
+}
+
+
+@pytest.mark.parametrize("case", TWICE)
+def test_rows_with_the_same_place_are_named_as_train_names_them(case: str) -> None:
+    columns, options, shown = TWICE[case]
+    data = write(**columns, load=LOADS)
+    said = failed(*INIT, *options)
+    assert f"column 'time': has the same value twice in one series {shown}" in said
+    by = ["--by", "site"] if "site" in columns else []
+    write(**{**columns, "time": PANEL if by else [str(i) for i in range(100)] if options else TIMES}, load=LOADS)
+    passed(*INIT, *options, *by, "--output", "p.toml")
+    write(**columns, load=LOADS)
+    assert data in Path("p.toml").read_text()
+    assert failed("train", "p.toml") == said.replace("--by COLUMN", "by under [sequence]")
+
+
+@pytest.mark.parametrize("column", ["time", "site"])
+def test_a_row_without_a_place_is_named(column: str) -> None:
+    columns = {"time": PANEL, "site": SITES}
+    write(**{**columns, column: put(columns[column], r40="")}, load=LOADS)
+    why = "has no place in its series" if column == "time" else "belongs to no series"
+    assert f"column '{column}': has no value, so the row {why} (row 40 = None)" in failed(*INIT, "--by", "site")
+
+
+def test_a_time_with_a_zone_among_times_without_is_named() -> None:
+    write(time=put(TIMES, r17=f"{TIMES[17]}+01:00"), load=LOADS)
+    assert "column 'time': has a zone, where most have none (row 17 = '2024-01-01T17:00+01:00'). Give" in failed(*INIT)

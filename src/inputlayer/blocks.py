@@ -66,6 +66,20 @@ def accepted(
             advance(frame.height)
 
 
+def placed(schema: Schema, table: Table, problems: Problems) -> pl.DataFrame:
+    """Each row's ``_order``, as numbers, and its keys; no column where nothing orders the rows. No others are read."""
+    name, by = schema.sequence.order_name, schema.sequence.by_names
+    if name is None:
+        return pl.DataFrame()
+    text, first_row, found = _note_text(schema, table, problems, 0), 0, []
+    for frame in table.blocks([name, *by]):
+        block = _block(schema, frame, [name] if name in schema.columns else [], problems, first_row)
+        order = np.arange(frame.height) if text else _order(schema, block, problems)
+        found.append(pl.DataFrame([pl.Series("_order", order), *frame.select(by)]))
+        first_row += frame.height
+    return pl.concat(found)
+
+
 def _block(schema: Schema, frame: pl.DataFrame, read: list[str], problems: Problems, first_row: int) -> Block:
     values = {n: schema.columns[n].accept(frame[n], Where(n, first_row, problems)) for n in read}
     for key in schema.sequence.by_names:

@@ -44,7 +44,7 @@ _AS_TYPED = {
 # Before there is a project's file, what it will say is said by options.
 _AT_INIT = {
     r"\bin il\.read\(\.\.\., missing=\.\.\.\)": "by --missing CELL",
-    r"\bby=\.\.\.": "--by COLUMN",
+    r"\bby=\.\.\.": "--by COLUMN.",
     r"\border=,": "--order,",
 }
 

@@ -10,11 +10,13 @@ from typing import Any
 
 import polars as pl
 
+from inputlayer.blocks import placed
 from inputlayer.columns import Audio, Image, Number, Timestamp
 from inputlayer.columns.base import Column, Where
 from inputlayer.errors import OptionError, Problems
 from inputlayer.files import CSV, MISSING
 from inputlayer.infer import infer
+from inputlayer.order import check_places
 from inputlayer.recipe import recipe, task_of
 from inputlayer.schema import Schema
 from inputlayer.sequence import Windows
@@ -43,9 +45,9 @@ def draft(
 
     The table is split first; kinds, options and lengths are guessed from its training rows alone, and stages, body,
     head and training chosen by the rules of `il.recipe`. Only what the split itself needs, the columns that order the
-    rows and tell series apart, is looked up in the whole table; whether a text column of numbers or times has cells
-    that are none, as such a cell in the last rows would have the others taken for words; and whether all files of
-    sounds and pictures can be read.
+    rows and tell series apart, is looked up in the whole table; whether each row has a place of its own in its series;
+    whether a text column of numbers or times has cells that are none, as such a cell in the last rows would have the
+    others taken for words; and whether all files of sounds and pictures can be read.
 
     Parameters
     ----------
@@ -59,8 +61,9 @@ def draft(
     Raises
     ------
     TableError, OptionError
-        If a column named is not there, if cells among numbers or times are none, if files of sounds and pictures cannot
-        be read, or if the rows are too few to split or to choose a recipe for.
+        If a column named is not there, if cells among numbers or times are none, if rows have no place in their series
+        or share one, if files of sounds and pictures cannot be read, or if the rows are too few to split or to choose a
+        recipe for.
     """
     if missing and not str(path).lower().endswith(CSV):
         raise OptionError(f"missing has no effect on {path}: only in a CSV file is a missing value a text.")
@@ -70,6 +73,7 @@ def draft(
     wanted = _one_or_all(target)
     whole = infer(table, wanted, **asked)
     _check_cells(table, whole.columns)
+    _check_order(table, whole)
     train, _, _ = split(table, whole, **_PARTS)
     schema = infer(train, wanted, **asked)
     paths = {n: column for n, column in schema.columns.items() if isinstance(column, Audio | Image)}
@@ -97,6 +101,15 @@ def _check_cells(table: Table, guessed: Mapping[str, Column]) -> None:
         for name, column in columns.items():
             column.examine(column.accept(block[name], Where(name, first, problems)))
         first += block.height
+    problems.raise_if_any()
+
+
+def _check_order(table: Table, schema: Schema) -> None:
+    """Name the rows that have no place in their series, or the same, as they will be when the draft is trained."""
+    problems = Problems()
+    places = placed(schema, table, problems)
+    problems.raise_if_any()
+    check_places(schema, table, places, problems)
     problems.raise_if_any()
 
 

@@ -7,10 +7,13 @@ import warnings
 import numpy as np
 import polars as pl
 
+from inputlayer.columns.base import Where
 from inputlayer.errors import Problems, listed, shorten
-from inputlayer.fit import Clock
+from inputlayer.fit import Clock, is_timed
 from inputlayer.receipt import key_text
+from inputlayer.schema import Schema
 from inputlayer.sequence import Rows, Sequence
+from inputlayer.table import Table
 from inputlayer.times import fields
 
 
@@ -78,6 +81,16 @@ def check_unique(rows: Rows, sequence: Sequence, own: int, problems: Problems) -
                 values=pl.Series(shown).cast(pl.Datetime("us")).to_list() if rows.timed else shown,
                 remedy=twice_remedy(sequence, values[chosen], timed=rows.timed),
             )
+
+
+def check_places(schema: Schema, table: Table, places: pl.DataFrame, problems: Problems) -> None:
+    """The same of a table that is not encoded yet; `places` has each row's ``_order`` and keys."""
+    name = schema.sequence.order_name
+    twice = places.is_duplicated()
+    if name is not None and twice.any():
+        cells, order = table.frame([name])[name], places["_order"].filter(twice).to_numpy()
+        remedy = twice_remedy(schema.sequence, order, timed=is_timed(schema, table))
+        Where(name, 0, problems).add("has the same value twice in one series", twice.to_numpy(), cells, remedy)
 
 
 def twice_remedy(sequence: Sequence, values: np.ndarray, *, timed: bool) -> str:

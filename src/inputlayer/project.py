@@ -17,14 +17,12 @@ import polars as pl
 from inputlayer.blocks import accepted
 from inputlayer.bodies import BODIES, DECODERS, body_from
 from inputlayer.columns import KINDS
-from inputlayer.columns.base import Where
 from inputlayer.errors import InputLayerError, OptionError, Problem, Problems, SchemaError, TableError, nearest
 from inputlayer.files import FORMATS
-from inputlayer.fit import is_timed
 from inputlayer.heads import HEADS, head_from
 from inputlayer.layer import InputLayer
 from inputlayer.model import Model
-from inputlayer.order import twice_remedy
+from inputlayer.order import check_places
 from inputlayer.run import TrainingOptions
 from inputlayer.schema import Schema
 from inputlayer.sequence import SEQUENCES
@@ -194,22 +192,13 @@ class Project:
         ]
         problems.raise_if_any()
         if places:
-            _check_unique(self.schema, table, pl.concat(places), problems)
+            check_places(self.schema, table, pl.concat(places), problems)
         problems.raise_if_any()
         return table
 
     def parts(self) -> tuple[Table, Table | None, Table | None]:
         """Train, valid and test; None where there is none."""
         return split(self.table(), self.schema, **self.split)
-
-
-def _check_unique(schema: Schema, table: Table, places: pl.DataFrame, problems: Problems) -> None:
-    name = schema.sequence.order_name
-    twice = places.is_duplicated()
-    if name is not None and twice.any():
-        cells, order = table.frame([name])[name], places["_order"].filter(twice).to_numpy()
-        remedy = twice_remedy(schema.sequence, order, timed=is_timed(schema, table))
-        Where(name, 0, problems).add("has the same value twice in one series", twice.to_numpy(), cells, remedy)
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
