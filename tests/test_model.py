@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -348,6 +349,44 @@ def test_a_body_that_returns_something_else_is_told_what_is_wanted(made: Any, fo
     message = rf"body=Returns: .* returned {found}, and a tensor of shape \(64, 3, 5\) is needed: .* 3 \(the horizon\)"
     with pytest.raises(OptionError, match=message):
         il.Model(il.InputLayer(schema), Returns(made)).fit(frame, epochs=1)
+
+
+class Breaks(Mean):
+    """A body that divides by 0 where it trains, where it does not, or not at all."""
+
+    def __init__(self, inputs: int, where: str) -> None:
+        super().__init__(inputs)
+        self.where = where
+
+    def forward(self, x: Tensor, lengths: Tensor, future: Tensor, key: Tensor | None = None) -> Tensor:
+        y = super().forward(x, lengths, future, key).expand(-1, 3, -1)
+        broken = self.where == ("training" if self.training else "validation")
+        return torch.cat([y[:, :2], y[:, 2:] / 0], 1) if broken else y
+
+
+@pytest.mark.parametrize(("where", "place"), [("training", "epoch 0"), ("validation", "the validation after epoch 0")])
+def test_a_body_that_returns_no_numbers_is_named_and_not_the_rate(where: str, place: str) -> None:
+    schema, frame = plain(), panel((80, 80))
+    model = il.Model(il.InputLayer(schema), Breaks(1, where))
+    train, valid, _ = il.split(frame, schema, valid=0.3, test=0.1)
+    with pytest.raises(il.InputLayerError) as caught:
+        model.fit(train, valid, epochs=1, batch=10)
+    told = str(caught.value)
+    message = (
+        rf"the loss became (nan|inf) in {place}, step 0 \(.*\)\. It is the body: Breaks returned (\d+) numbers that are"
+        r" not finite, of (\d+) in shape \((\d+), 3, 5\), for x of shape \(\4, 6, 1\) from -.* to .*\. It does so with"
+        r" the weights it started with too, so no lr mends it: look in its forward"
+    )
+    found = re.match(message, told)
+    assert found, told
+    assert int(found[3]) == 3 * int(found[2]) == 15 * int(found[4])
+    assert "Try an lr" not in told
+
+
+def test_a_rate_that_breaks_the_weights_is_named_and_not_the_body() -> None:
+    model = il.Model(il.InputLayer(plain()), Breaks(1, "nowhere"))
+    with pytest.raises(il.InputLayerError, match=r"weights are those it started with\. Try an lr below 1e\+38"):
+        model.fit(panel((80,)), epochs=3, batch=10, lr=1e38, clip=None)
 
 
 def test_the_head_meets_the_target() -> None:

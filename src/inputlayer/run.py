@@ -184,7 +184,11 @@ class Interrupted(Exception):
 
 
 class NotFinite(Exception):
-    """A loss is infinite or no number; the text says which and where."""
+    """A loss is infinite or no number; the text says which and where, and `step` which batch of the epoch it was."""
+
+    def __init__(self, text: str, step: int, *, validating: bool) -> None:
+        super().__init__(text)
+        self.step, self.validating = step, validating
 
 
 class _Mean:
@@ -193,8 +197,8 @@ class _Mean:
     The numbers are looked at only now and then: each look waits for the device, and costs as much as a small layer.
     """
 
-    def __init__(self, place: str) -> None:
-        self._place = place
+    def __init__(self, place: str, *, validating: bool = False) -> None:
+        self._place, self._validating = place, validating
         self._losses: list[Tensor] = []
         self._weights: list[Tensor] = []
         self._seen, self._sum, self._weight = 0, 0.0, 0.0
@@ -215,7 +219,8 @@ class _Mean:
         pairs = zip(torch.stack(self._losses).tolist(), torch.stack(self._weights).tolist(), strict=True)
         for step, (loss, weight) in enumerate(pairs, self._seen):
             if not math.isfinite(loss):
-                raise NotFinite(f"the loss became {loss} in {self._place}, step {step}")
+                text = f"the loss became {loss} in {self._place}, step {step}"
+                raise NotFinite(text, step, validating=self._validating)
             self._sum += loss * weight
             self._weight += weight
         self._seen += len(self._losses)
@@ -275,7 +280,7 @@ class Run:
         self._valid: _Mean | None = None
 
     def start_validation(self) -> None:
-        self._valid = _Mean(f"the validation after epoch {self.history.epochs}")
+        self._valid = _Mean(f"the validation after epoch {self.history.epochs}", validating=True)
 
     def rate(self, index: int) -> float:
         done = (self.history.epochs + index / self._batches) / max(self.options.epochs, 1)

@@ -174,7 +174,7 @@ def _fit(
                 raise
             state.history.interrupted = True
         except NotFinite as error:
-            raise _no_finite_loss(state, error) from None
+            raise _no_finite_loss(state, error, valid_batches if error.validating else train_batches) from None
 
 
 def _watch_steps(callbacks: list[Callback]) -> bool:
@@ -184,15 +184,57 @@ def _watch_steps(callbacks: list[Callback]) -> bool:
     return any(getattr(type(c), hook) is not getattr(Callback, hook) for c in callbacks for hook in _STEP_HOOKS)
 
 
-def _no_finite_loss(state: Run, error: NotFinite) -> InputLayerError:
+def _no_finite_loss(state: Run, error: NotFinite, batches: Batches | None) -> InputLayerError:
     state.network.load_state_dict(state.best)
     best = state.history.best_epoch
-    kept = "those it started with" if best is None else f"those after epoch {best}"
+    kept = "it started with" if best is None else f"after epoch {best}"
+    fault = "" if batches is None else _fault_of_body(state, error, batches)
+    state.network.load_state_dict(state.best)  # the look may have changed what is counted, such as running means
+    if fault:
+        return InputLayerError(
+            f"{error} (epochs and steps count from 0). {fault}. It does so with the weights {kept} too, so no lr mends"
+            " it: look in its forward for a division by 0, a logarithm or a root of what may be 0 or below, or an"
+            " overflow."
+        )
     clip = "clip=1.0" if state.options.clip is None else f"a clip below {state.options.clip}"
     return InputLayerError(
-        f"{error} (epochs and steps count from 0). The network's weights are {kept}. Try an lr below"
+        f"{error} (epochs and steps count from 0). The network's weights are those {kept}. Try an lr below"
         f" {state.options.lr}, or {clip}; look for extreme values in the table with show, and scale or clip them."
     )
+
+
+def _fault_of_body(state: Run, error: NotFinite, batches: Batches) -> str:
+    """Whether it is the body that makes numbers that are not finite: from finite ones, and with the weights kept."""
+    network = state.network
+    body = getattr(network, "body", None)
+    if not isinstance(body, nn.Module):
+        return ""
+    told: list[str] = []
+
+    def look(module: nn.Module, given: tuple[Any, ...], y: Any) -> None:
+        broken = 0 if not isinstance(y, Tensor) else int((~y.isfinite()).sum())
+        if broken and all(bool(g.isfinite().all()) for g in given if isinstance(g, Tensor)):
+            low, high = given[0].min().item(), given[0].max().item()
+            told.append(
+                f"It is the body: {type(module).__name__} returned {broken:,} numbers that are not finite, of"
+                f" {y.numel():,} in shape {tuple(y.shape)}, for x of shape {tuple(given[0].shape)} from {low:.3g} to"
+                f" {high:.3g}"
+            )
+
+    if not error.validating:
+        batches.set_epoch(state.history.epochs)
+    was = network.training
+    network.train(not error.validating)
+    device = next((weight.device for weight in network.parameters()), torch.device("cpu"))
+    batch = next(islice(iter(batches), error.step, None))
+    hook = body.register_forward_hook(look)
+    try:
+        with torch.no_grad():
+            network(batch.to(device))
+    finally:
+        hook.remove()
+        network.train(was)
+    return "".join(told)
 
 
 def _trainer(state: Run, device: torch.device, callbacks: list[Callback], logger: Any, batches: int) -> Trainer:
