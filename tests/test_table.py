@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
+import re
 import tempfile
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -254,12 +256,40 @@ def test_types_widen_where_a_later_cell_does_not_fit(
         ("\n\n", "cannot be read: empty CSV"),
         ("a,a\n1,2\n", "column 'a': occurs twice in"),
         ("a,b\n1,2\n1,2\n1,2\n1,2\n1,2,3\n", "line 6 of .*t.csv has 3 cells, its header names 2: '1,2,3'"),
-        ("a,b\n1,\udcff\udcfe\n", "cannot be read: invalid utf-8 sequence. Save the file as UTF-8"),
+        ("a,b\n1,\udcff\udcfe\n", r"is not UTF-8: line 2, column 'b': b'\\xff\\xfe', in Windows-1252 'ÿþ'. Save"),
     ],
 )
 def test_a_csv_file_that_cannot_be_read_says_why(text: str, match: str, tmp_path: Path) -> None:
     with pytest.raises(TableError, match=match):
         read(written(tmp_path, text))
+
+
+FOREIGN = {
+    "the header": ("läd,b\n1,2\n", "line 1: b'l\\xe4d', in Windows-1252 'läd'. Save it as UTF-8"),
+    "a quoted cell": ('a,b\n"x, y","Z""ü"\n', "line 2, column 'b': b'Z\"\\xfc', in Windows-1252 'Z\"ü'."),
+    "a cell too many": ("a\n1\n2,ü\n", "line 3: b'\\xfc'"),
+    "a long cell": (f"a,b\n1,{'x' * 200_000}ü,3\n", f"line 2, column 'b': b'{'x' * 20}\\xfc', in Windows-1252"),
+    "many lines": ("a\n" + "ü\n" * 9, "line 6, column 'a': b'\\xfc', in Windows-1252 'ü' and more. Save"),
+    "what Windows-1252 has not": ("a\n\x81\n", "line 2, column 'a': b'\\x81'. Save it"),
+    "far down": ("a,b\n" + "1,2\n" * 20_000 + "1,ü\n", "line 20002, column 'b': b'\\xfc'"),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("case", FOREIGN)
+def test_lines_that_are_not_utf8_are_named_with_their_bytes(case: str, packed: bool, tmp_path: Path) -> None:
+    text, message = FOREIGN[case]
+    path = tmp_path / ("t.csv.gz" if packed else "t.csv")
+    path.write_bytes(gzip.compress(text.encode("latin-1")) if packed else text.encode("latin-1"))
+    with pytest.raises(TableError, match=re.escape(f"{path.name} is not UTF-8: ")) as caught:
+        read(path)
+    assert message in str(caught.value)
+
+
+def test_a_file_in_utf16_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n1,ü\n", encoding="utf-16")
+    with pytest.raises(TableError, match=r"t\.csv is in UTF-16\. Save it as UTF-8: .* iconv -f UTF-16 -t UTF-8"):
+        read(tmp_path / "t.csv")
 
 
 @pytest.mark.usefixtures("small")

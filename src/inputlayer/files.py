@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import glob
+import gzip
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +28,10 @@ _PARQUET = (".parquet", ".pq")
 _ARROW = (".arrow", ".ipc", ".feather")
 FORMATS = CSV + _PARQUET + _ARROW
 
+_SAVE = (
+    "Save it as UTF-8: a spreadsheet calls that CSV UTF-8, and iconv -f CP1252 -t UTF-8 OLD > NEW turns one into it."
+)
+_SHOWN = 5  # lines that are not UTF-8, before "and more"
 _YEAR_FIRST = r"^\s*\d{4}\D"
 
 # What a column is read as where a cell does not fit its type: whole numbers beyond 64 bits keep their digits, any
@@ -58,8 +65,9 @@ def reported(source: str) -> Iterator[None]:
         yield
     except (pl.exceptions.PolarsError, OSError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        remedy = "Save the file as UTF-8." if "utf-8" in first else ""
-        raise TableError([Problem(f"{source} cannot be read: {first}", remedy=remedy)]) from error
+        raise TableError(
+            [Problem(f"{source} cannot be read: {first}", remedy=_SAVE if "utf-8" in first else "")]
+        ) from error
 
 
 def _opened(path: Path, missing: tuple[str, ...]) -> pl.DataFrame | pl.LazyFrame:
@@ -87,6 +95,8 @@ def _csv(path: Path, missing: tuple[str, ...]) -> pl.DataFrame | pl.LazyFrame:
     scan = partial(pl.scan_csv, path, separator=separator, null_values=list(missing), try_parse_dates=True, glob=False)
     try:
         types = _guessed(path, scan)
+        if any("\ufffd" in name for name in types):  # what polars makes of a header that is not UTF-8
+            _report_bytes(path, separator)
         while True:
             try:
                 return _checked(scan(schema_overrides=types), path.stat().st_size)
@@ -97,6 +107,8 @@ def _csv(path: Path, missing: tuple[str, ...]) -> pl.DataFrame | pl.LazyFrame:
                 column = list(types)[int(misfit[1]) - 1]
                 types[column] = _WIDER.get(types[column], pl.String())
     except pl.exceptions.ComputeError as error:
+        if "utf-8" in str(error):
+            _report_bytes(path, separator)
         _report_long_line(path, separator, error)
         raise
 
@@ -133,6 +145,57 @@ def _guessed(path: Path, scan: Callable[..., pl.LazyFrame]) -> dict[str, pl.Data
     # A column without a value so far was guessed to be text; it may become numbers further down.
     empty = [name for name in types if head.height == INFER and head[name].null_count() == INFER]
     return types | dict.fromkeys(empty, pl.Int64())
+
+
+def _report_bytes(path: Path, separator: str) -> None:
+    """Say which lines of the file are not UTF-8, if any are."""
+    if path.suffix == ".zst":
+        return
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        header = file.readline()
+        if header.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise TableError([Problem(f"{path} is in UTF-16", remedy=_SAVE.replace("CP1252", "UTF-16"))])
+        names = _cells(header, separator)
+        bad = (_foreign(line, number, names, separator) for number, line in enumerate(chain([header], file), 1))
+        found = list(islice((told for told in bad if told), _SHOWN + 1))
+    if found:
+        more = " and more" * (len(found) > _SHOWN)
+        raise TableError([Problem(f"{path} is not UTF-8: {', '.join(found[:_SHOWN])}{more}", remedy=_SAVE)])
+
+
+def _foreign(line: bytes, number: int, names: list[str], separator: str) -> str | None:
+    """What of a line is not UTF-8: its number, column and bytes, and what they are likely to be.
+
+    >>> _foreign("3,Zürich".encode("latin-1"), 2, ["load", "town"], ",")
+    "line 2, column 'town': b'Z\\xfcrich', in Windows-1252 'Zürich'"
+    """
+    at = _bad_byte(line)
+    if at is None:
+        return None
+    place = len(_cells(line[:at] + b"x", separator)) - 1
+    where = f"line {number}" + (f", column {names[place]!r}" if number > 1 and place < len(names) else "")
+    cell = _cells(line, separator)[place].encode("latin-1")
+    start = max(0, (_bad_byte(cell) or 0) - 20)
+    shown = cell[start : start + 40]
+    read = shown.decode("cp1252", errors="replace")
+    return f"{where}: {shown!r}" + ("" if "\ufffd" in read else f", in Windows-1252 {read!r}")
+
+
+def _bad_byte(text: bytes) -> int | None:
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return None
+
+
+def _cells(line: bytes, separator: str) -> list[str]:
+    """The cells of a line, of whatever bytes: each becomes one character of Latin-1."""
+    text = line.decode("latin-1")
+    try:
+        return next(csv.reader([text], delimiter=separator))
+    except csv.Error:  # a cell is too long for it
+        return text.split(separator)
 
 
 def _report_long_line(path: Path, separator: str, error: Exception) -> None:
