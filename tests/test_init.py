@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -59,6 +60,13 @@ def test_a_mark_in_a_target_of_few_numbers_does_not_make_classes_of_them() -> No
 def test_without_further_marks_the_project_names_none() -> None:
     write(time=TIMES, load=LOADS)
     assert "missing" not in passed(*INIT)
+
+
+def test_a_horizon_of_one_step_is_written_out() -> None:
+    write(time=TIMES, load=LOADS)
+    text = passed(*INIT)
+    assert re.search(r"^horizon = 1 +# rows predicted after it$", text, re.M)
+    assert Project.from_toml(text).to_toml() == Project.from_toml(text.replace("horizon = 1", "")).to_toml()
 
 
 def test_marks_have_no_effect_on_files_that_have_none() -> None:

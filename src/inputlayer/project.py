@@ -25,7 +25,7 @@ from inputlayer.model import Model
 from inputlayer.order import check_places
 from inputlayer.run import TrainingOptions
 from inputlayer.schema import Schema
-from inputlayer.sequence import SEQUENCES
+from inputlayer.sequence import SEQUENCES, Windows
 from inputlayer.split import split
 from inputlayer.stages import STAGES, stage_from
 from inputlayer.table import Table, read
@@ -357,7 +357,10 @@ def _lines(project: Project, comments: Comments) -> Iterator[str]:
         yield ""
     yield from _table("data", {**data, "missing": project.missing}, comments)
     yield from ("", *_table("columns", described["columns"], comments), *comment_lines(comments.get("columns.", "")))
-    yield from ("", *_table("sequence", described["sequence"], comments))
+    sequence = dict(described["sequence"])
+    if isinstance(project.schema.sequence, Windows):
+        sequence.setdefault("horizon", project.schema.sequence.horizon)  # what is predicted is written out, 1 too
+    yield from ("", *_table("sequence", sequence, comments))
     if project.split:
         yield from ("", *_table("split", project.split, comments))
     for spec in project.stages:
