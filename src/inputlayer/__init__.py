@@ -39,7 +39,7 @@ _NAMES = {
     "schema": ("Schema",),
     "infer": ("infer",),
     "split": ("split",),
-    "stages": ("Autoregression", "Difference", "InstanceNorm", "Noise", "Patch", "PerChannel", "Seasonal"),
+    "stages": ("Autoregression", "Difference", "InstanceNorm", "Noise", "Patch", "PerChannel", "Seasonal", "Stretch"),
     "layer": ("InputLayer",),
     "bodies": ("GRU", "LSTM", "Dense", "Ensemble", "Recursive", "Segments"),
     "heads": ("Classes", "Regression"),
@@ -109,6 +109,7 @@ if TYPE_CHECKING:
     from inputlayer.stages import Patch as Patch
     from inputlayer.stages import PerChannel as PerChannel
     from inputlayer.stages import Seasonal as Seasonal
+    from inputlayer.stages import Stretch as Stretch
     from inputlayer.streaming import Stream as Stream
     from inputlayer.table import Table as Table
     from inputlayer.table import from_array as from_array

@@ -29,6 +29,7 @@ PLAN = Plan(
     horizon=3,
     outputs=2,
 )
+WHOLE = replace(PLAN, targets=(), horizon=0)  # for a stage that takes no horizon
 LENGTHS = (8, 5, 1)
 FIELDS = ("values", "present", "extras", "static", "future", "lengths", "key")
 
@@ -61,12 +62,21 @@ def _one(steps: Steps, row: int) -> Steps:
     return Steps(**{n: t[:, :time] if n in ("values", "present", "extras") else t for n, t in cut.items()})
 
 
+def _sizes(stage: Stage) -> Plan:
+    """The plan that is checked on: with a horizon, unless the stage refuses one."""
+    try:
+        copy.deepcopy(stage).plan(PLAN)
+    except StageError:
+        return WHOLE
+    return PLAN
+
+
 def _built(stage: Stage, *, trained: bool = True) -> tuple[Stage, Plan]:
     """A copy of the stage with its weights made, and the plan it leaves."""
-    made = copy.deepcopy(stage)
+    made, sizes = copy.deepcopy(stage), _sizes(stage)
     torch.manual_seed(0)
-    plan = made.plan(PLAN)
-    made.build(PLAN)
+    plan = made.plan(sizes)
+    made.build(sizes)
     with torch.no_grad():  # as if trained: what a weight does at its first value may be nothing
         for weight in made.parameters() if trained else ():
             weight.add_(torch.randn_like(weight) / 4)
@@ -74,8 +84,8 @@ def _built(stage: Stage, *, trained: bool = True) -> tuple[Stage, Plan]:
 
 
 def _output(steps: Steps, plan: Plan) -> Tensor:
-    """Something a network may have put out: (B', horizon, targets, quantiles)."""
-    shape = (plan.horizon, plan.outputs, plan.quantiles)
+    """Something a network may have put out: (B', horizon or 1, targets, quantiles)."""
+    shape = (max(plan.horizon, 1), plan.outputs, plan.quantiles)
     return torch.randn(shape, generator=torch.Generator().manual_seed(1)).expand(len(steps.values), *shape).contiguous()
 
 
@@ -97,7 +107,7 @@ def check_plan_tells_the_sizes(stage: Stage) -> None:
     require(not bool(out.present[padded].any()), "padded steps are present")
     require(not bool(out.values[padded].any()), "padded steps hold values")
     back = made.back(_output(out, plan), memo)
-    wanted = (len(LENGTHS), PLAN.horizon, PLAN.outputs, PLAN.quantiles)
+    wanted = (len(LENGTHS), max(plan.horizon, 1), PLAN.outputs, PLAN.quantiles)
     require(back.shape == wanted, f"back gives {tuple(back.shape)}, not {wanted}")
     require(plan.applied == (*PLAN.applied, stage.kind), f"the plan's applied is {plan.applied}")
 
@@ -180,7 +190,7 @@ def check_bare_windows(stage: Stage) -> None:
 def check_no_target_among_inputs(stage: Stage) -> None:
     """Where no target is an input, output comes back unchanged, or the stage says that it needs them."""
     made = copy.deepcopy(stage)
-    plan = replace(PLAN, targets=())
+    plan = replace(_sizes(stage), targets=())
     try:
         after = made.plan(plan)
     except StageError:
@@ -217,9 +227,10 @@ def check_twin(stage: Stage) -> None:
         "real": (np.bool_, ("batch", "time")),
     }
     given = TwinSteps(**{name: g.input(name, dtype, shape) for name, (dtype, shape) in shapes.items()})
-    y = g.input("y", np.float32, ("outputs", plan.horizon, plan.outputs, plan.quantiles))
+    ahead = max(plan.horizon, 1)
+    y = g.input("y", np.float32, ("outputs", ahead, plan.outputs, plan.quantiles))
     twin, memo = made.onnx(g, given)
-    g.output("back", made.onnx_back(g, y, memo), np.float32, ("batch", PLAN.horizon, PLAN.outputs, PLAN.quantiles))
+    g.output("back", made.onnx_back(g, y, memo), np.float32, ("batch", ahead, PLAN.outputs, PLAN.quantiles))
     ranks = {"values": 3, "present": 3, "extras": 3, "static": 2, "future": 3, "lengths": 1, "real": 2, "key": 1}
     for name, tensor in twin._asdict().items():
         if tensor is not None:

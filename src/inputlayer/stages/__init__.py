@@ -1,5 +1,5 @@
 """Steps on the whole sequence between the columns and the body: `InstanceNorm`, `Seasonal`, `Difference`,
-`PerChannel`, `Autoregression`, `Patch`, `Noise`."""
+`PerChannel`, `Autoregression`, `Patch`, `Noise`, `Stretch`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from inputlayer.stages.noise import Noise
 from inputlayer.stages.patch import Patch
 from inputlayer.stages.per_channel import PerChannel
 from inputlayer.stages.seasonal import Seasonal
+from inputlayer.stages.stretch import Stretch
 
 STAGES: dict[str, type[Stage]] = {
-    s.kind: s for s in (InstanceNorm, Seasonal, Difference, PerChannel, Autoregression, Patch, Noise)
+    s.kind: s for s in (InstanceNorm, Seasonal, Difference, PerChannel, Autoregression, Patch, Noise, Stretch)
 }
 
 _Made = TypeVar("_Made")
@@ -73,6 +74,7 @@ __all__ = [
     "Seasonal",
     "Stage",
     "Steps",
+    "Stretch",
     "TwinSteps",
     "made",
     "stage_from",
