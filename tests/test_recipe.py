@@ -165,9 +165,13 @@ def test_a_target_whose_past_is_no_input_is_not_measured_from_it() -> None:
 def test_few_sequences_of_numbers_get_noise() -> None:
     frame, schema = classes(FEW - 2)
     made = il.recipe("classify", frame, schema)
-    assert kinds(made) == ["noise"]
-    assert made.body_spec == {"kind": "lstm", "units": 64, "bidirectional": True, "dropout": 0.1, "reduce": "max"}
-    assert made.training["weight_decay"] == CHOICES["few"]["decay"]
+    assert kinds(made) == ["noise", "stretch"]
+    assert made.stages[0]["shift"] == CHOICES["few classes"]["shift"]
+    member = {"kind": "lstm", "units": 64, "bidirectional": True, "dropout": 0.1, "reduce": "max"}
+    assert made.body_spec == {"kind": "ensemble", "member": member, "size": 5}
+    assert made.training["weight_decay"] == CHOICES["few classes"]["decay"]
+    assert made.reasons["stages.noise"].endswith("another device, another day.")
+    assert sum(loss is not None for loss in made.model().fit(frame, epochs=1, device="cpu").train_loss) == 1
     many = il.recipe("classify", *classes(FEW))
     assert kinds(many) == []
     assert many.body_spec["units"] == CHOICES["many"]["units"]
@@ -177,6 +181,22 @@ def test_few_sequences_of_numbers_get_noise() -> None:
     )
     columns = {"word": il.Category(), "end": il.Category()}
     assert kinds(il.recipe("classify", words, il.Schema(columns, il.Groups("run"), target="end"))) == []
+
+
+def test_few_numbers_keep_their_level() -> None:
+    """A number may be of a sequence's very level."""
+    made = il.recipe(*EXAMPLES["regress"])
+    assert [dict(spec) for spec in made.stages] == [{"kind": "noise", "spread": CHOICES["few"]["noise"]}]
+    assert made.training["weight_decay"] == CHOICES["few"]["decay"]
+
+
+def test_windows_of_one_length_are_not_stretched() -> None:
+    frame = panel((150,)).drop("hot", strict=False).with_columns(hot=pl.int_range(150) % 5 < 2)
+    order = next(name for name in frame.columns if frame[name].dtype.is_temporal())
+    schema = il.Schema({"load": il.Number(), "hot": il.Flag()}, il.Windows(order, 12, 0), target="hot")
+    made = il.recipe("classify", frame, schema)
+    assert kinds(made) == ["noise"]
+    made.model().fit(frame, epochs=0)
 
 
 def test_a_target_at_each_step_has_no_reduce() -> None:
@@ -228,14 +248,17 @@ def test_it_reads_the_table_given_and_no_other() -> None:
 
 def test_the_written_rules_hold_the_constants() -> None:
     rules = " ".join((recipe.__doc__ or "").split())
-    long, seasonal, short, few, many, text = (CHOICES[name] for name in CHOICES)
+    long, seasonal, short, few, classes, many, text = (CHOICES[name] for name in CHOICES)
     for said in (
         f"of {LONG} steps or more",
         f"LSTM of {long['units']} units, behind Seasonal {seasonal['units']}; Segments",
         f"a look-back of {SEASONS} days or more Seasonal(day)",
         f"LSTM of {short['units']} units behind",
         f"LSTM of {many['units']} units, the maximum",
-        f"Of fewer than {FEW:,} sequences: Noise of {few['noise']} on the numbers, and weight decay of {few['decay']}.",
+        f"of fewer than {FEW:,} sequences: Noise of {few['noise']} on the numbers, and weight decay of {few['decay']}."
+        f" A class of fewer: an Ensemble of {classes['members']} of them; Noise of {classes['noise']} on the numbers "
+        f"and of {classes['shift']} on their level in a sequence; Stretch({classes['stretch']}), if lengths are uneven"
+        f"; weight decay of {classes['decay']}.",
         f"LSTM of {text['units']} units, half",
         f"make {short['steps']:,} steps of the optimiser ({long['steps']:,} for a long horizon, {seasonal['steps']} "
         f"behind Seasonal, {few['steps']:,} for few sequences, {many['steps']:,} for many sequences, "

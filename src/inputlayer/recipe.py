@@ -37,6 +37,8 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
     "short": {"units": 64, "dropout": 0.5, "batch": 64, "lr": 1e-3, "steps": 1_000},
     # Classes and numbers of whole sequences: fewer than FEW of them, or more.
     "few": {"units": 64, "dropout": 0.1, "noise": 1.0, "decay": 0.3, "batch": 16, "lr": 2e-3, "steps": 2_000},
+    # Of them, classes of whole sequences: another level or speed makes no other class, but may be the number asked for.
+    "few classes": {"members": 5, "noise": 0.5, "shift": 0.5, "stretch": 1.2, "decay": 0.1},  # the rest as few
     "many": {"units": 64, "dropout": 0.3, "batch": 32, "lr": 1e-3, "steps": 1_500},
     "text": {"units": 64, "dropout": 0.5, "batch": 32, "lr": 1e-3, "steps": 800},
 }
@@ -149,8 +151,10 @@ def recipe(task: str, table: Any, schema: Schema) -> Recipe:
       error: neither is ruled by a few wild days.
     - A shorter forecast: an LSTM of 64 units behind all columns at once, half of its state dropped in training; squared
       error.
-    - A class or a number of whole sequences: a two-way LSTM of 64 units, the maximum over its steps. Of fewer than
-      1,000 sequences: Noise of 1.0 on the numbers, and weight decay of 0.3.
+    - A class or a number of whole sequences: a two-way LSTM of 64 units, the maximum over its steps. A number, or one
+      of each step, of fewer than 1,000 sequences: Noise of 1.0 on the numbers, and weight decay of 0.3. A class of
+      fewer: an Ensemble of 5 of them; Noise of 0.5 on the numbers and of 0.5 on their level in a sequence;
+      Stretch(1.2), if lengths are uneven; weight decay of 0.1.
     - Texts: a two-way LSTM of 64 units, half of whose state is dropped, the maximum over its steps.
     - Epochs: as many as make 1,000 steps of the optimiser (400 for a long horizon, 300 behind Seasonal, 2,000 for few
       sequences, 1,500 for many sequences, 800 for texts), from 3 to 120. A validation table may end it earlier, after
@@ -399,21 +403,39 @@ def _patch(facts: _Facts) -> tuple[int, str]:
 def _whole(facts: _Facts) -> _Parts:
     """A class or a number of each sequence."""
     schema = facts.schema
-    few = facts.sequences < FEW
+    few, per_step = facts.sequences < FEW, schema.sequence.target_rows == 0
+    classes = not per_step and schema.columns[schema.targets[0]].kind != "number"
     choice = CHOICES["few" if few else "many"]
+    choice = {**choice, **CHOICES["few classes"]} if few and classes else choice
     numbers = any(schema.columns[name].kind in ("number", "series") for name in schema.steps)
-    stages: tuple[Spec, ...] = ({"kind": "noise", "spread": choice["noise"]},) if few and numbers else ()
-    per_step = schema.sequence.target_rows == 0
+    stages, why = _moved(schema, choice) if few and numbers else ((), {})
     body: Spec = {"kind": "lstm", "units": choice["units"], "bidirectional": True, "dropout": choice["dropout"]}
     body = body if per_step else {**body, "reduce": "max"}
-    why = {
-        "stages.noise": f"Fewer than {FEW:,} sequences: noise in training keeps them from being learnt by heart.",
+    why |= {
         "body": "What comes later in a sequence may explain what came before, so it is read both ways.",
         "body.units": "of each direction",
         "body.dropout": "in training this share of its state is dropped",
         "body.reduce": "the maximum over all steps: a mark may stand at any of them",
     }
+    if "members" in choice:
+        body = {"kind": "ensemble", "member": body, "size": choice["members"]}
+        why["body.member"] = "; ".join(why.pop(f"body.{name}") for name in ("units", "dropout", "reduce"))
+        why["body.size"] = "of these, whose mean errs less than each; for a fifth of the time, write the member alone"
     return _Parts(choice, stages, body, *_headed(schema, why))
+
+
+def _moved(schema: Schema, choice: Mapping[str, Any]) -> tuple[tuple[Spec, ...], dict[str, str]]:
+    """The stages that change few sequences a little, anew at each epoch."""
+    why = {"stages.noise": f"Fewer than {FEW:,} sequences: noise in training keeps them from being learnt by heart."}
+    noise: Spec = {"kind": "noise", "spread": choice["noise"]}
+    if "shift" not in choice:
+        return (noise,), why
+    why["stages.noise"] += " The shift is that of whole sequences: another device, another day."
+    noise = {**noise, "shift": choice["shift"]}
+    if schema.sequence.fixed_length is not None:
+        return (noise,), why
+    why["stages.stretch"] = "In training sequences are read a little faster or slower: few show every speed there is."
+    return (noise, {"kind": "stretch", "factor": choice["stretch"]}), why
 
 
 def _text(facts: _Facts) -> _Parts:
