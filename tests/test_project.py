@@ -293,7 +293,8 @@ def test_draft_is_a_project_with_reasons(tmp_path: Path) -> None:
 
 def test_draft_for_classes_has_their_head(tmp_path: Path) -> None:
     made = Project.from_toml(drafted(tmp_path, table(), "wind", length=6), tmp_path)
-    assert (made.head, list(made.stages)) == ({"kind": "classes"}, [{"kind": "noise", "spread": 1.0}])
+    assert (made.head, list(made.stages)) == ({"kind": "classes"}, [{"kind": "noise", "spread": 0.5, "shift": 0.5}])
+    assert made.body["kind"] == "ensemble"
 
 
 def test_draft_reads_training_rows_only(tmp_path: Path) -> None:

@@ -166,8 +166,8 @@ def _report_bytes(path: Path, separator: str) -> None:
 def _foreign(line: bytes, number: int, names: list[str], separator: str) -> str | None:
     """What of a line is not UTF-8: its number, column and bytes, and what they are likely to be.
 
-    >>> _foreign("3,Zürich".encode("latin-1"), 2, ["load", "town"], ",")
-    "line 2, column 'town': b'Z\\xfcrich', in Windows-1252 'Zürich'"
+    >>> print(_foreign("3,Zürich".encode("latin-1"), 2, ["load", "town"], ","))
+    line 2, column 'town': b'Z\\xfcrich', in Windows-1252 'Zürich'
     """
     at = _bad_byte(line)
     if at is None:

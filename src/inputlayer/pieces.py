@@ -14,7 +14,8 @@ from inputlayer.statistics import Counts
 from inputlayer.words import WordCodes, count_words
 
 _UNKNOWN = " "  # stands for an unseen character among the pieces, of which none holds a blank
-_REPEATS = 10_000  # of a word in one string given to the trainer
+_TEXT = 100_000  # characters in one string given to the trainer, or one word of more
+_WORD = 1_000  # characters: the trainer takes as many steps as the square of a word's, and no word has more
 
 
 class Pieces:
@@ -85,11 +86,13 @@ def _characters(words: Counts) -> Counts:
 
 
 def _repeated(words: Counts, known: set[str]) -> Iterator[str]:
-    """Each word as often as it was counted, parted by blanks, as it is at characters that are too rare."""
+    """Each word as often as it was counted, parted by blanks, as it is itself at characters that are too rare, and when long."""
     for word, n in sorted(words.values.items(), key=lambda item: str(item[0])):
-        text = "".join(c if c in known else " " for c in str(word)) + " "
-        for done in range(0, n, _REPEATS):
-            yield text * min(_REPEATS, n - done)
+        text = "".join(c if c in known else " " for c in str(word))
+        text = "".join(f"{text[i : i + _WORD]} " for i in range(0, len(text), _WORD))
+        repeats = max(1, _TEXT // max(1, len(text)))
+        for done in range(0, n, repeats):
+            yield text * min(repeats, n - done)
 
 
 def _spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
