@@ -97,3 +97,11 @@ def test_few_sequences_are_few_blocks() -> None:
     assert time_blocks(np.arange(1), np.zeros(1, dtype=int), horizon=12).tolist() == [0]
     assert even_blocks(np.arange(3)).tolist() == [0, 1, 2]
     assert time_blocks(np.zeros(0), np.zeros(0, dtype=int), horizon=1).tolist() == []
+
+
+def test_few_seeds_and_blocks_whose_rest_outweighs_both_have_one_degree_of_freedom() -> None:
+    """Seeds that swing against each other from block to block: the formula alone would give an interval of 1e100."""
+    ours = np.array([[[12.0], [8.0]], [[8.0], [12.001]]])
+    found = difference(Measure("mae", ""), ours, np.full((1, 2, 1), 10.0), np.ones((2, 1)))
+    assert found.mean == pytest.approx(0.00025)
+    assert found.high - found.mean == pytest.approx(12.706 * 0.00025, rel=1e-3)

@@ -79,6 +79,13 @@ def test_answers_of_both_are_the_same_with_a_save_in_the_middle(table, tmp_path,
             same(one, other)
 
 
+def test_stages_of_the_training_alone_are_no_hindrance(table, tmp_path):
+    model = trained(groups(), table, il.LSTM(4), [il.Noise(0.1)])
+    python, onnx = model.stream(), served(model, tmp_path).stream()
+    for row in rows(table[:9]):
+        same(python.push(row), onnx.push(row))
+
+
 def test_what_is_known_ahead(table, tmp_path):
     model, own = trained(windows(), table, stages=[il.InstanceNorm("last")]), table.filter(pl.col("site") == "north")
     python, onnx = model.stream(), served(model, tmp_path).stream()

@@ -164,6 +164,13 @@ def test_a_class_for_the_group_so_far(table):
         assert answer["p_a"] == pytest.approx(batch["p_a"][0], abs=CLOSE)
 
 
+def test_stages_of_the_training_alone_are_no_hindrance(table):
+    model = trained(groups(), table, il.Ensemble(il.LSTM(4), 2), (il.Noise(0.1), il.Stretch(1.2)))
+    stream = model.stream()
+    for i, row in enumerate(rows(table[:9])):
+        assert stream.push(row)["p_a"] == pytest.approx(model.predict(table[: i + 1])["p_a"][0], abs=CLOSE)
+
+
 @pytest.mark.parametrize(
     ("body", "stages", "message"),
     [

@@ -70,7 +70,8 @@ def difference(measure: Measure, ours: np.ndarray, other: np.ndarray, counts: np
     is jackknifed over blocks: leaving each out gives a pseudo-value for it. A two-way analysis of variance of these,
     (S, B), splits what varies with the seed from what varies with the test data; the variance of the mean is
     (MS_seed + MS_block - MS_rest) / (S * B), and no less than the larger of the first two alone. The interval is
-    Student's, with Satterthwaite's degrees of freedom, so that three seeds count as three. With one seed it speaks of
+    Student's, with Satterthwaite's degrees of freedom, no fewer than those of the smaller of the two samples, so that
+    three seeds count as three. With one seed it speaks of
     the test data only. Blocks (see `time_blocks`) stand for the dependence of neighbouring sequences.
 
     References
@@ -112,7 +113,10 @@ def _variance(values: np.ndarray) -> tuple[float, float]:
     both = float((rest**2).sum()) / ((seeds - 1) * (blocks - 1))
     total = max(by_seed + by_block - both, by_seed, by_block)
     spread = by_seed**2 / (seeds - 1) + by_block**2 / (blocks - 1) + both**2 / ((seeds - 1) * (blocks - 1))
-    return total / values.size, total**2 / spread if spread else 1.0
+    # Where the rest outweighs both, which few seeds and blocks let happen, the formula falls far below one; the samples
+    # themselves have no fewer.
+    least = min(seeds, blocks) - 1
+    return total / values.size, max(total**2 / spread, least) if spread else least
 
 
 def time_blocks(times: np.ndarray, series: np.ndarray, horizon: int) -> np.ndarray:

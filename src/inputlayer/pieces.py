@@ -86,7 +86,7 @@ def _characters(words: Counts) -> Counts:
 
 
 def _repeated(words: Counts, known: set[str]) -> Iterator[str]:
-    """Each word as often as it was counted, parted by blanks; so are its parts, at rare characters and if it is long."""
+    """Each word as often as it was counted, parted by blanks; rare characters and great length part it itself."""
     for word, n in sorted(words.values.items(), key=lambda item: str(item[0])):
         text = "".join(c if c in known else " " for c in str(word))
         text = "".join(f"{text[i : i + _WORD]} " for i in range(0, len(text), _WORD))

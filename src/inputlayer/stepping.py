@@ -211,6 +211,7 @@ def rows_kept(network: Network) -> int | None:
     reasons = [
         f"{type(stage).__name__} looks at the whole sequence again at each row. Leave it out"
         for stage in network.layer.stages
+        if not getattr(stage, "training_only", False)
     ]
     own = f"{type(body).__name__}, a body of your own, has no state that is known here. Use il.LSTM or il.GRU"
     reasons.append(body.whole_only() if isinstance(body, Body) else own)

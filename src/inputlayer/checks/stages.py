@@ -253,6 +253,19 @@ def _require_twin(made: Stage, plan: Plan, g: Graph, steps: Steps) -> None:
     require_close(found["back"], numpy_of(made.back(y, memo)), TWIN * 10, "back of the graph")
 
 
+def check_training_only(stage: Stage) -> None:
+    """A stage that says it does nothing once trained leaves the steps and the output as they are."""
+    if not stage.training_only:
+        return
+    made, plan = _built(stage)
+    given = _steps()
+    out, memo = made(given)
+    for name in FIELDS[:6]:
+        require_close(numpy_of(getattr(out, name)), numpy_of(getattr(given, name)), 0.0, f"{name} of a trained model")
+    y = _output(out, plan)
+    require_close(numpy_of(made.back(y, memo)), numpy_of(y), 0.0, "the way back of a trained model")
+
+
 STAGE_LAWS: tuple[Callable[[Stage], None], ...] = (
     check_plan_tells_the_sizes,
     check_padding_changes_nothing,
@@ -261,5 +274,6 @@ STAGE_LAWS: tuple[Callable[[Stage], None], ...] = (
     check_no_target_among_inputs,
     check_options,
     check_twin,
+    check_training_only,
 )
 """Every law of a stage."""

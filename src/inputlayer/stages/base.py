@@ -99,6 +99,7 @@ class Stage(nn.Module):
 
     kind: ClassVar[str]
     forecasts: ClassVar[bool] = False  # whether the way back adds a forecast of its own, which is nothing at first
+    training_only: ClassVar[bool] = False  # whether it does nothing at all once the model is trained
 
     def options(self) -> dict[str, Any]:
         """The constructor's arguments, as JSON values."""

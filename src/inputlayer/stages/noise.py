@@ -65,6 +65,7 @@ class Noise(Stage):
     """
 
     kind: ClassVar[str] = "noise"
+    training_only: ClassVar[bool] = True
 
     def __init__(self, spread: float = 0.0, shift: float = 0.0) -> None:
         super().__init__()

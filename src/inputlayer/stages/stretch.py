@@ -63,6 +63,7 @@ class Stretch(Stage):
     """
 
     kind: ClassVar[str] = "stretch"
+    training_only: ClassVar[bool] = True
 
     def __init__(self, factor: float) -> None:
         super().__init__()
