@@ -285,7 +285,7 @@ def test_what_cannot_be_taken_away_is_said() -> None:
     train, valid, test = il.split(frame, made.layer.schema, 0.2, 0.2)
     told = il.compare(made, train, valid, test, seeds=(0,), epochs=0).to_dict()
     assert "without wave" not in [row["name"] for row in told["rows"]]
-    assert any("'wave' cannot be taken away: " in sentence for sentence in told["sentences"])
+    assert any("'wave' cannot be taken away: it holds the steps." in sentence for sentence in told["sentences"])
 
 
 def test_what_no_baseline_sees_is_said(found: il.Comparison) -> None:

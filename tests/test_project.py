@@ -172,6 +172,9 @@ def test_everything_wrong_is_told_at_once() -> None:
         assert part in message
 
 
+MEMBER = 'body = {{ kind = "ensemble", member = {{ kind = {} }} }}\n'
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -181,6 +184,11 @@ def test_everything_wrong_is_told_at_once() -> None:
         (DATA + SEQUENCE + 'body = "lstm"\n' + COLUMNS, r"body must be a table: write \[body\]"),
         (DATA + SEQUENCE + BODY + "stages = 3\n" + COLUMNS, r"write \[\[stages\]\]"),
         (DATA + SEQUENCE + 'body = { kind = "lstm", units = 4, decoder = { kind = "dens" } }\n' + COLUMNS, "'dense'"),
+        (DATA + SEQUENCE + MEMBER.format('"lstm"') + COLUMNS, r"\[body\] member: lstm needs the option 'units'"),
+        (
+            DATA + SEQUENCE + MEMBER.format('"ensemble"') + COLUMNS,
+            r"\[body\] member: unknown kind .*Known: lstm, gru\.",
+        ),
         (DATA + SEQUENCE + 'body = { kind = "lstm", units = true }\n' + COLUMNS, "units = true must be a whole number"),
         (WHOLE.replace('"number"', '"category"') + '[head]\nkind = "regression"', "is a category, which needs"),
         (WHOLE + "[split]\nvalid = 0\n[training]\npatience = 3", "patience has no effect: .split. valid = 0"),

@@ -6,12 +6,12 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from inputlayer.bodies import BODIES, DECODERS
+from inputlayer.bodies import BODIES, DECODERS, MEMBERS
 from inputlayer.heads import HEADS
 from inputlayer.project import Project, Spec
 from inputlayer.stages import STAGES
 
-_NESTED: Mapping[str, Mapping[str, type[Any]]] = {"decoder": DECODERS, "member": BODIES}
+_NESTED: Mapping[str, Mapping[str, type[Any]]] = {"decoder": DECODERS, "member": MEMBERS}
 
 
 def program(made: Project, reasons: Mapping[str, str]) -> str:

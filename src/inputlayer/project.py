@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from inputlayer.blocks import accepted
-from inputlayer.bodies import BODIES, DECODERS, body_from
+from inputlayer.bodies import BODIES, DECODERS, MEMBERS, body_from
 from inputlayer.columns import KINDS
 from inputlayer.errors import InputLayerError, OptionError, Problem, Problems, SchemaError, TableError, nearest
 from inputlayer.files import FORMATS
@@ -291,7 +291,7 @@ def _check_body(body: Spec, problems: Problems) -> None:
 
 def _nested_types(where: str, spec: Spec, problems: Problems) -> Iterator[bool]:
     """Whether the parts that a body is made of have options of the right types: its decoder, an ensemble's member."""
-    for name, registry in (("decoder", DECODERS), ("member", BODIES)):
+    for name, registry in (("decoder", DECODERS), ("member", MEMBERS)):
         if isinstance(part := spec.get(name), Mapping):
             yield _check_types(f"{where} {name}:", registry, part, problems)
             yield from _nested_types(f"{where} {name}", part, problems)

@@ -151,10 +151,11 @@ def recipe(task: str, table: Any, schema: Schema) -> Recipe:
       error: neither is ruled by a few wild days.
     - A shorter forecast: an LSTM of 64 units behind all columns at once, half of its state dropped in training; squared
       error.
-    - A class or a number of whole sequences: a two-way LSTM of 64 units, the maximum over its steps. A number, or one
-      of each step, of fewer than 1,000 sequences: Noise of 1.0 on the numbers, and weight decay of 0.3. A class of
-      fewer: an Ensemble of 5 of them; Noise of 0.5 on the numbers and of 0.5 on their level in a sequence;
-      Stretch(1.2), if lengths are uneven; weight decay of 0.1.
+    - A class or a number of whole sequences: a two-way LSTM of 64 units, the maximum over its steps, a share of 0.3 of
+      which is dropped, of fewer than 1,000 sequences 0.1. A number, or one of each step, of fewer than 1,000 sequences:
+      Noise of 1.0 on the numbers, and weight decay of 0.3. A class of fewer: an Ensemble of 5 of them; Noise of 0.5 on
+      the numbers and of 0.5 on their level in a sequence; Stretch(1.2), if lengths are uneven; weight decay of 0.1.
+      Noise and Stretch are for columns Number and Series alone.
     - Texts: a two-way LSTM of 64 units, half of whose state is dropped, the maximum over its steps.
     - Epochs: as many as make 1,000 steps of the optimiser (400 for a long horizon, 300 behind Seasonal, 2,000 for few
       sequences, 1,500 for many sequences, 800 for texts), from 3 to 120. A validation table may end it earlier, after

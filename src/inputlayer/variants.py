@@ -102,7 +102,8 @@ def _without_columns(full: Variant, notes: list[str]) -> Iterator[Variant]:
         try:
             smaller = replace(schema, columns={n: c for n, c in schema.columns.items() if n != name})
         except SchemaError as error:
-            notes.append(f"The column {name!r} cannot be taken away: {error}")
+            why = "it holds the steps." if name == schema.sequence.steps_column else error
+            notes.append(f"The column {name!r} cannot be taken away: {why}")
             continue
         layer = InputLayer(smaller, stages_of(full.layer))
         yield replace(full, name=f"without {name}", group="column", change=f"no {name} = {column!r}", layer=layer)

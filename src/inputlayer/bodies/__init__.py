@@ -16,6 +16,7 @@ from inputlayer.bodies.segments import Segments
 from inputlayer.stages import made
 
 BODIES: dict[str, type[Body]] = {b.kind: b for b in (LSTM, GRU, Ensemble)}
+MEMBERS = {kind: body for kind, body in BODIES.items() if body is not Ensemble}
 DECODERS: dict[str, type[Decoder]] = {d.kind: d for d in (Dense, Segments, Recursive)}
 
 
@@ -25,12 +26,16 @@ def body_from(spec: Mapping[str, Any]) -> Body:
     >>> body_from({"kind": "lstm", "units": 8, "decoder": {"kind": "dense"}}).options()["decoder"]
     {'kind': 'dense'}
     """
+    return _made(BODIES, spec, "body")
+
+
+def _made(registry: Mapping[str, type[Body]], spec: Mapping[str, Any], what: str) -> Body:
     decoder, member = spec.get("decoder"), spec.get("member")
     if isinstance(decoder, Mapping):
         spec = {**spec, "decoder": made(DECODERS, decoder, "decoder")}
     if isinstance(member, Mapping):
-        spec = {**spec, "member": body_from(member)}
-    return made(BODIES, spec, "body")
+        spec = {**spec, "member": _made(MEMBERS, member, "member")}
+    return made(registry, spec, what)
 
 
 __all__ = [
@@ -38,6 +43,7 @@ __all__ = [
     "DECODERS",
     "GRU",
     "LSTM",
+    "MEMBERS",
     "Body",
     "Decoder",
     "Dense",
