@@ -97,7 +97,8 @@ class Audio(Column):
     number standardised by the training sounds. Several channels are averaged; other rates are resampled. The window is
     Hann's, zero-padded to a power of two; only whole frames are taken, and a shorter sound is padded to one. Files are
     read a few at a time, by threads unless they are quick; one whose end is missing is refused. A missing cell is a
-    sound without frames.
+    sound without frames. Samples of a file lie from -1 to 1; lists are taken as they are, so that beside files 16-bit
+    samples, as `scipy.io.wavfile` reads them, have to be divided by 32,768.
 
     With ``Cells(steps=...)`` the frames are the steps. Elsewhere a sound is one vector: the mean over its frames of a
     small trained layer.

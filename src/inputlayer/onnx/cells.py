@@ -277,8 +277,11 @@ def _audio(cells: Cells, spec: Spec, where: Noted) -> np.ndarray:
             continue
         empty[row], bad[row] = not len(numbers), not np.isfinite(numbers).all()
         sounds[row] = numbers.astype(np.float32)
-    where.add("is a file, which the graph does not decode", file, array, f"Give its samples, {spec['rate']} a second.")
-    where.add("is no list of samples", none, array, f"Give its samples, {spec['rate']} a second.")
+    remedy = (
+        f"Give its samples, {spec['rate']} a second, in the units of the training: those of a file are from -1 to 1."
+    )
+    where.add("is a file, which the graph does not decode", file, array, remedy)
+    where.add("is no list of samples", none, array, remedy)
     where.add("is a sound without any samples", empty, array, _LEAVE)
     where.add("is a sound with samples that are missing or infinite", bad, array, _LEAVE)
     padded = np.full((len(array), max(map(len, sounds), default=0)), np.nan, np.float32)
